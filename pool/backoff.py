@@ -1,0 +1,30 @@
+"""How long to wait before the next try."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """
+    Delays that double from ``first`` up to ``maximum`` seconds, less a random part.
+
+    Attributes:
+        first: seconds before the second try; the first one never waits.
+        maximum: seconds that no delay exceeds.
+        jitter: the largest share (0 to 1) taken off a delay, so that what failed together does not return together.
+    """
+
+    first: float = 0.5
+    maximum: float = 30.0
+    jitter: float = 0.2
+
+    def delay(self, failures: int) -> float:
+        """Return the seconds to wait after so many failures in a row: 0 after the first."""
+        if failures <= 1:
+            return 0.0
+        # 2.0 ** 1024 overflows; the maximum is reached long before that.
+        full = min(self.first * 2.0 ** min(failures - 2, 64), self.maximum)
+        return full * (1 - self.jitter * random.random())

@@ -1,0 +1,104 @@
+"""What a pool reports: frozen events, handed to the callable that the supervisor was given."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from pool.slots import Item
+
+
+@dataclass(frozen=True)
+class Cause:
+    """
+    Why a worker is gone.
+
+    Attributes:
+        exit_code: its exit status, or minus the number of the signal that ended it (as ``multiprocess`` has it).
+        too_many_errors: it left because it reached its limit of consecutive errors.
+    """
+
+    exit_code: int
+    too_many_errors: bool = False
+
+    def __str__(self) -> str:
+        if self.too_many_errors:
+            return "too many consecutive errors"
+        if self.exit_code < 0:
+            return signal.Signals(-self.exit_code).name if -self.exit_code in _KNOWN else f"signal {-self.exit_code}"
+        return f"exit status {self.exit_code}"
+
+
+_KNOWN = frozenset(int(number) for number in signal.Signals)
+
+
+@dataclass(frozen=True)
+class WorkerStarted:
+    """A worker was forked. ``replaces`` is the process id that had the shard before, None at the pool's start."""
+
+    shard: int
+    pid: int
+    replaces: int | None
+
+
+@dataclass(frozen=True)
+class WorkerDied:
+    """
+    A worker is gone, and the pool is not stopping.
+
+    Attributes:
+        item: what it had in hand, None if nothing.
+        seconds_in_hand: for how long.
+        replaced_in: seconds until its replacement is forked; None if the pool gives up instead.
+    """
+
+    shard: int
+    pid: int
+    cause: Cause
+    item: Item | None
+    seconds_in_hand: float
+    replaced_in: float | None
+
+
+@dataclass(frozen=True)
+class ForkFailed:
+    """The operating system refused a new process; ``retry_in`` is in seconds."""
+
+    shard: int
+    error: OSError
+    retry_in: float
+
+
+@dataclass(frozen=True)
+class GaveUp:
+    """Replacements went on and nothing was achieved: the pool stops. ``last`` is the cause of the last death."""
+
+    replacements: int
+    last: Cause
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """A graceful stop began. ``reason`` is a signal's name or why the pool gave up; ``timeout`` is in seconds."""
+
+    reason: str
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """
+    Every child is gone.
+
+    Attributes:
+        seconds: from the begin of the stop.
+        left: items that children had taken and not finished.
+        killed: children that had to be killed.
+    """
+
+    seconds: float
+    left: int
+    killed: int
+
+
+Event = WorkerStarted | WorkerDied | ForkFailed | GaveUp | Stopping | Stopped

@@ -1,0 +1,197 @@
+"""
+Shared memory between a pool's processes: one slot a shard, written by its child alone, read by all.
+
+Every field is one aligned 64-bit number, so that a reader sees the old or the new value and never a mix; fields may be
+from different moments. An item is a pair of unsigned 64-bit numbers, wide enough for the ids of most queues.
+"""
+
+from __future__ import annotations
+
+import enum
+import mmap
+import time
+from typing import NamedTuple
+
+_FIELDS = 16
+_SLOT_BYTES = _FIELDS * 8
+
+# Position of each field in its slot. The last three hold floats: seconds of the monotonic clock, which is one clock
+# for all processes of a machine.
+_STATE, _PID, _ITEM_HIGH, _ITEM_LOW, _HANDLED, _FAILED, _ERRORS, _MARK_HIGH, _MARK_LOW, _HELD = range(10)
+_BEAT, _SINCE, _STARTED = 13, 14, 15
+
+
+class State(enum.IntEnum):
+    """What a child is doing."""
+
+    GONE = 0
+    STARTING = 1
+    IDLE = 2
+    BUSY = 3
+    STOPPING = 4
+
+
+class Item(NamedTuple):
+    """The id of one piece of work, as two unsigned 64-bit numbers."""
+
+    high: int
+    low: int
+
+
+class Slot:
+    """
+    One shard's slot.
+
+    Counts (handled, failed) go on over replacements: they are the shard's, not the process's. Who only reads it should
+    take ``item`` after ``state``.
+    """
+
+    __slots__ = ("_floats", "_numbers")
+
+    def __init__(self, memory: memoryview) -> None:
+        self._numbers = memory.cast("Q")
+        self._floats = memory.cast("d")
+
+    # Written by the child.
+
+    def started(self, pid: int) -> None:
+        """Begin a process's life in this slot: nothing in hand, nothing held, no errors."""
+        numbers, now = self._numbers, time.monotonic()
+        numbers[_PID] = pid
+        numbers[_ITEM_HIGH] = numbers[_ITEM_LOW] = numbers[_ERRORS] = numbers[_HELD] = 0
+        self._floats[_STARTED] = self._floats[_BEAT] = now
+        numbers[_STATE] = State.STARTING
+
+    def idle(self) -> None:
+        """Say that nothing is in hand and that the child is alive."""
+        self._floats[_BEAT] = time.monotonic()
+        self._numbers[_STATE] = State.IDLE
+
+    def begin(self, high: int, low: int) -> None:
+        """Take an item in hand. What kills the process from here on is blamed on it."""
+        numbers = self._numbers
+        numbers[_ITEM_HIGH] = high
+        numbers[_ITEM_LOW] = low
+        self._floats[_SINCE] = self._floats[_BEAT] = time.monotonic()
+        numbers[_STATE] = State.BUSY
+
+    def succeeded(self) -> None:
+        """Count the item in hand as handled and let go of it; the row of errors is over."""
+        numbers = self._numbers
+        numbers[_STATE] = State.IDLE
+        numbers[_HANDLED] += 1
+        numbers[_ERRORS] = 0
+
+    def failed(self) -> None:
+        """Count the item in hand as failed and let go of it."""
+        numbers = self._numbers
+        numbers[_STATE] = State.IDLE
+        numbers[_FAILED] += 1
+
+    def errors(self, in_a_row: int) -> None:
+        """Record how many errors in a row the child has seen."""
+        self._numbers[_ERRORS] = in_a_row
+
+    def held(self, count: int) -> None:
+        """Record how many items the child has taken and not finished."""
+        self._numbers[_HELD] = count
+
+    def mark(self, high: int, low: int) -> None:
+        """Record the furthest item that the child has seen."""
+        self._numbers[_MARK_HIGH] = high
+        self._numbers[_MARK_LOW] = low
+
+    # Written by the supervisor, when no child lives in the slot.
+
+    def gone(self) -> None:
+        """Say that no process lives in this slot."""
+        self._numbers[_STATE] = State.GONE
+
+    # Read by all.
+
+    @property
+    def state(self) -> State:
+        """What the child was last doing."""
+        return State(self._numbers[_STATE])
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child that lives here or lived here last."""
+        return self._numbers[_PID]
+
+    @property
+    def item(self) -> Item | None:
+        """The item in hand, None when there is none."""
+        if self._numbers[_STATE] != State.BUSY:
+            return None
+        return Item(self._numbers[_ITEM_HIGH], self._numbers[_ITEM_LOW])
+
+    @property
+    def seconds_in_hand(self) -> float:
+        """For how long the item has been in hand; 0 when there is none."""
+        return time.monotonic() - self._floats[_SINCE] if self._numbers[_STATE] == State.BUSY else 0.0
+
+    @property
+    def handled_count(self) -> int:
+        """Items handled in this shard since the pool's start."""
+        return self._numbers[_HANDLED]
+
+    @property
+    def failed_count(self) -> int:
+        """Items failed in this shard since the pool's start."""
+        return self._numbers[_FAILED]
+
+    @property
+    def consecutive_errors(self) -> int:
+        """Errors in a row that the child has seen."""
+        return self._numbers[_ERRORS]
+
+    @property
+    def held_count(self) -> int:
+        """Items that the child has taken and not finished."""
+        return self._numbers[_HELD]
+
+    @property
+    def furthest(self) -> Item:
+        """The furthest item that this shard has seen, (0, 0) if none."""
+        return Item(self._numbers[_MARK_HIGH], self._numbers[_MARK_LOW])
+
+    @property
+    def beat(self) -> float:
+        """When the child last said that it is alive, in seconds of the monotonic clock."""
+        return self._floats[_BEAT]
+
+    @property
+    def age(self) -> float:
+        """Seconds since the child started."""
+        return time.monotonic() - self._floats[_STARTED]
+
+
+class Slots:
+    """
+    The slots of a pool, in memory that forked children share.
+
+    Arguments:
+        count: number of slots, from 1.
+
+    The memory is anonymous: it has no name that could outlive the processes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._memory = mmap.mmap(-1, count * _SLOT_BYTES)
+        whole = memoryview(self._memory)
+        self._slots = tuple(Slot(whole[n * _SLOT_BYTES : (n + 1) * _SLOT_BYTES]) for n in range(count))
+
+    def __getitem__(self, shard: int) -> Slot:
+        return self._slots[shard]
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def handled(self) -> int:
+        """Return how many items all shards together have handled."""
+        return sum(slot.handled_count for slot in self._slots)
+
+    def furthest(self) -> Item:
+        """Return the furthest item that any shard has seen, (0, 0) if none."""
+        return max(slot.furthest for slot in self._slots)

@@ -1,0 +1,263 @@
+"""
+The parent's side. Its duties, in the order of its loop:
+
+1. Sleep until a child dies, a signal arrives or a time is due.
+2. Answer signals: the first SIGTERM or SIGINT asks all children to stop, the second kills them.
+3. Bury the dead, say why they died, and set the time of their replacement, or give up.
+4. Fork the replacements that are due; while stopping, kill who is still there at the deadline.
+
+It ends when it was asked to and every child is gone (STOPPED), or when replacements went on and nothing was achieved
+(GAVE_UP). It never ends with a child left, not even by an exception.
+"""
+
+from __future__ import annotations
+
+import enum
+import gc
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from multiprocess.connection import wait
+
+from pool.child import MANAGED, Work
+from pool.config import PoolConfig
+from pool.events import Cause, Event, ForkFailed, GaveUp, Stopped, Stopping, WorkerDied, WorkerStarted
+from pool.process import WorkerProcess
+from pool.signals import SignalInbox
+from pool.slots import Slots
+
+
+class Outcome(enum.Enum):
+    """How a pool ended."""
+
+    STOPPED = "stopped"
+    GAVE_UP = "gave up"
+
+
+@dataclass
+class _Shard:
+    """
+    The supervisor's knowledge of one shard.
+
+    ``failures``: deaths in a row without anything handled by this shard, which set the delay of its replacement.
+    ``barren``: deaths in a row without anything handled by the whole pool, which lead to giving up; ``error_limits``:
+    how many of them, counted from the last, were for too many errors.
+    """
+
+    number: int
+    process: WorkerProcess | None = None
+    last_pid: int | None = None
+    due: float | None = None
+    failures: int = 0
+    barren: int = 0
+    error_limits: int = 0
+
+    def progressed(self) -> None:
+        self.barren = self.error_limits = 0
+
+
+def _ignore(event: Event) -> None:
+    pass
+
+
+class Supervisor:
+    """
+    Runs a pool in this process.
+
+    Arguments:
+        config: the pool's settings.
+        work: what each worker runs, called with its Child in the forked process. A worker leaves by returning; to say
+            that it has seen too many errors, by ``SystemExit(EXIT_TOO_MANY_ERRORS)``.
+        on_event: called in this process with each event; must not block.
+        before_fork: called in this process before each fork, to close what must not be shared.
+    """
+
+    def __init__(
+        self,
+        config: PoolConfig,
+        work: Work,
+        *,
+        on_event: Callable[[Event], None] = _ignore,
+        before_fork: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.slots = Slots(config.workers)
+        self._config = config
+        self._work = work
+        self._tell = on_event
+        self._before_fork = before_fork
+        self._shards = [_Shard(number) for number in range(config.workers)]
+        self._handled = 0
+        self._replacements = 0
+        self._outcome: Outcome | None = None
+        self._stop_began = 0.0
+        self._killed = 0
+
+    def run(self) -> Outcome:
+        """
+        Run the pool until it is stopped by a signal or gives up; return which. Call it once, in the main thread.
+
+        A caller that has to answer signals until then may call it with them blocked: they are let through as soon as
+        the pool can answer them.
+        """
+        with SignalInbox(MANAGED) as inbox:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, MANAGED)
+            # What the parent has loaded is never collected in the children, so its pages stay shared.
+            gc.collect()
+            gc.freeze()
+            try:
+                while self._outcome is None or self._living():
+                    self._answer(inbox.take())
+                    self._bury()
+                    self._keep_time()
+                    self._sleep(inbox)
+            finally:
+                self._kill_all()
+                gc.unfreeze()
+        self._tell(
+            Stopped(
+                seconds=time.monotonic() - self._stop_began,
+                left=sum(slot.held_count for slot in self.slots),
+                killed=self._killed,
+            )
+        )
+        return self._outcome
+
+    def _living(self) -> list[WorkerProcess]:
+        return [shard.process for shard in self._shards if shard.process is not None]
+
+    def _sleep(self, inbox: SignalInbox) -> None:
+        living = self._living()
+        if self._outcome is not None:
+            times = [self._deadline]
+            if not living:
+                return
+        else:
+            times = [shard.due for shard in self._shards if shard.due is not None]
+        timeout = max(0.0, min(times) - time.monotonic()) if times else None
+        wait([inbox, *(process.sentinel for process in living)], timeout)
+
+    def _answer(self, signals: list[signal.Signals]) -> None:
+        for number in signals:
+            if number is signal.SIGCHLD:
+                continue
+            if self._outcome is None:
+                self._stop(Outcome.STOPPED, number.name)
+            else:
+                self._kill_all()
+
+    def _bury(self) -> None:
+        for shard in self._shards:
+            cause = shard.process.poll() if shard.process is not None else None
+            if cause is not None:
+                self._mourn(shard, cause)
+        self._reap_strangers()
+
+    def _reap_strangers(self) -> None:
+        """Bury the dead that are not ours: process 1 inherits the orphans of its container."""
+        ours = {process.pid for process in self._living()}
+        while True:
+            try:
+                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            # One of ours, dead only now, wakes the loop again: its sentinel is readable.
+            if dead is None or dead.si_pid in ours:
+                return
+            os.waitpid(dead.si_pid, os.WNOHANG)
+
+    def _mourn(self, shard: _Shard, cause: Cause) -> None:
+        process, slot = shard.process, self.slots[shard.number]
+        assert process is not None
+        item, seconds_in_hand = slot.item, slot.seconds_in_hand
+        shard.process, shard.last_pid = None, process.pid
+        if self._outcome is not None:
+            slot.gone()
+            return
+
+        self._judge(shard, process, cause)
+        slot.gone()
+        fruitless = self._is_fruitless()
+        delay = None if fruitless else self._config.backoff.delay(shard.failures)
+        self._tell(WorkerDied(shard.number, process.pid, cause, item, seconds_in_hand, delay))
+        if delay is None:
+            self._tell(GaveUp(self._replacements, cause))
+            self._stop(Outcome.GAVE_UP, "gave up")
+        else:
+            shard.due = time.monotonic() + delay
+
+    def _judge(self, shard: _Shard, process: WorkerProcess, cause: Cause) -> None:
+        """Bring the shard's counts up to date with a death."""
+        slot = self.slots[shard.number]
+        handled = self.slots.handled()
+        if handled > self._handled:
+            self._handled = handled
+            for each in self._shards:
+                each.progressed()
+        started_well = slot.age >= self._config.stable_after and not cause.too_many_errors
+        if started_well:
+            shard.progressed()
+        if started_well or slot.handled_count > process.handled_before:
+            shard.failures = 0
+        shard.failures += 1
+        shard.barren += 1
+        shard.error_limits = shard.error_limits + 1 if cause.too_many_errors else 0
+
+    def _is_fruitless(self) -> bool:
+        config, shards = self._config, self._shards
+        return (
+            any(shard.barren >= config.give_up_after for shard in shards)
+            or all(shard.barren >= config.give_up_after_each for shard in shards)
+            or all(shard.error_limits >= config.give_up_after_error_limits for shard in shards)
+        )
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        if self._outcome is not None:
+            if now >= self._deadline:
+                self._kill_all()
+            return
+        for shard in self._shards:
+            if shard.process is None and (shard.due is None or shard.due <= now):
+                self._fork(shard)
+
+    def _fork(self, shard: _Shard) -> None:
+        self._before_fork()
+        try:
+            shard.process = WorkerProcess(self._config, shard.number, self.slots, self._work)
+        except OSError as error:
+            shard.failures += 1
+            delay = self._config.backoff.delay(shard.failures + 1)
+            shard.due = time.monotonic() + delay
+            self._tell(ForkFailed(shard.number, error, delay))
+            return
+        shard.due = None
+        if shard.last_pid is not None:
+            self._replacements += 1
+        self._tell(WorkerStarted(shard.number, shard.process.pid, shard.last_pid))
+
+    def _stop(self, outcome: Outcome, reason: str) -> None:
+        self._outcome = outcome
+        self._stop_began = time.monotonic()
+        self._tell(Stopping(reason, self._config.shutdown_timeout))
+        for process in self._living():
+            process.terminate()
+
+    @property
+    def _deadline(self) -> float:
+        return self._stop_began + self._config.shutdown_timeout
+
+    def _kill_all(self) -> None:
+        """Kill every child that is left and wait for its end, which the kernel does not delay."""
+        for shard in self._shards:
+            process = shard.process
+            if process is None:
+                continue
+            process.kill()
+            self._killed += 1
+            while process.poll() is None:
+                wait([process.sentinel])
+            shard.process = None
+            self.slots[shard.number].gone()
