@@ -1,0 +1,58 @@
+"""The error tree of the event bus. Messages never hold payload, personal data or passwords."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class EventBusRedisError(Exception):
+    """Base of every error that this package raises."""
+
+
+class ConfigurationError(EventBusRedisError):
+    """A setting or an option cannot work. The message is one line: its name, its value and what would be right."""
+
+
+class ServerError(EventBusRedisError):
+    """Redis did not do what it was asked."""
+
+
+class ServerUnavailable(ServerError):
+    """Redis cannot be reached, does not answer in time, is loading or is a read-only replica: try again later."""
+
+
+class AccessRefused(ServerUnavailable):
+    """Redis does not accept the credentials of ``EVENT_BUS_REDIS_CONNECTION_URL``."""
+
+
+class GroupMissing(ServerError):
+    """The stream or its consumer group does not exist (any more)."""
+
+
+class UnusableMessageError(EventBusRedisError):
+    """An entry cannot be made into an event: a header is missing or wrong, its type is unknown, its data is damaged."""
+
+
+class ReceiverError(EventBusRedisError):
+    """
+    Receivers of a signal raised exceptions.
+
+    Attributes:
+        causes: the exceptions.
+    """
+
+    def __init__(self, message: str, causes: Sequence[BaseException]) -> None:
+        super().__init__(message)
+        self.causes = tuple(causes)
+
+
+class TooManyErrors(EventBusRedisError):
+    """The limit of consecutive errors is reached."""
+
+
+class EventConsumptionException(EventBusRedisError):
+    """Under this name, known from the published package, a failure of consuming goes to the monitoring system."""
+
+
+class EventProductionException(EventBusRedisError):
+    """Under this name, known from the published package, a failure of producing goes to the monitoring system."""

@@ -1,0 +1,172 @@
+"""
+The audit log and the attributes for monitoring, as the published package has them.
+
+Log lines hold what identifies an event, never its data.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from edx_django_utils.monitoring import record_exception, set_custom_attribute
+from openedx_events.data import EventsMetadata
+from openedx_events.tooling import OpenEdxPublicSignal
+
+from edx_event_bus_redis.internal.codec import codec_for
+from edx_event_bus_redis.internal.errors import (
+    EventBusRedisError,
+    EventConsumptionException,
+    EventProductionException,
+    ServerUnavailable,
+)
+from edx_event_bus_redis.internal.message import Message
+from edx_event_bus_redis.internal.settings import audit_logging_enabled
+
+# The loggers of the published package, so that a deployment's logging configuration goes on to apply.
+consumer_logger = logging.getLogger("edx_event_bus_redis.internal.consumer")
+producer_logger = logging.getLogger("edx_event_bus_redis.internal.producer")
+
+
+@attrs.frozen
+class RunContext:
+    """Who consumes what."""
+
+    full_topic: str
+    consumer_group: str
+    consumer_name: str
+
+    def log_running(self) -> None:
+        """Log that the consumer runs."""
+        consumer_logger.info("Running consumer for %r", attrs.asdict(self))
+
+    def log_received(self, message: Message) -> None:
+        """Log which event was received."""
+        if consumer_logger.isEnabledFor(logging.INFO) and audit_logging_enabled():
+            consumer_logger.info(
+                "Message received from Redis: topic=%s, message_id=%s, redis_msg_id=%s, event_timestamp_ms=%d",
+                self.full_topic,
+                message.metadata.id,
+                message.entry_id,
+                round(message.metadata.time.timestamp() * 1000),
+            )
+
+    def log_processed(self) -> None:
+        """Log that the event received last was processed."""
+        if consumer_logger.isEnabledFor(logging.INFO) and audit_logging_enabled():
+            consumer_logger.info("Message from Redis processed successfully")
+
+    def set_attributes(self, message: Message | None, error: Exception | None = None) -> None:
+        """Tell the monitoring system what is being worked at."""
+        # .. custom_attribute_name: redis_stream
+        # .. custom_attribute_description: The stream's key.
+        set_custom_attribute("redis_stream", self.full_topic)
+        # .. custom_attribute_name: redis_consumer_group
+        # .. custom_attribute_description: The consumer group.
+        set_custom_attribute("redis_consumer_group", self.consumer_group)
+        # .. custom_attribute_name: redis_consumer_name
+        # .. custom_attribute_description: The consumer's name in its group.
+        set_custom_attribute("redis_consumer_name", self.consumer_name)
+        if message is not None:
+            # .. custom_attribute_name: redis_msg_id
+            # .. custom_attribute_description: The id of the entry in the stream.
+            set_custom_attribute("redis_msg_id", message.entry_id.decode())
+            # .. custom_attribute_name: id
+            # .. custom_attribute_description: The event's id, which is in the logs of producer and consumer.
+            set_custom_attribute("id", str(message.metadata.id))
+            # .. custom_attribute_name: event_type
+            # .. custom_attribute_description: The event's type.
+            set_custom_attribute("event_type", message.metadata.event_type)
+        if error is not None:
+            # .. custom_attribute_name: redis_error_fatal
+            # .. custom_attribute_description: Whether the server could not be reached.
+            set_custom_attribute("redis_error_fatal", isinstance(error, ServerUnavailable))
+
+    def record_error(self, error: Exception, message: Message | None, entry_id: bytes | None = None) -> None:
+        """
+        Record a failure in the log and in the monitoring system.
+
+        Arguments:
+            error: what failed. Its traceback is logged only if it is not one of this package's, which say it all.
+            message: the message, None if none could be got or decoded.
+            entry_id: the entry's id, None if none could be got.
+        """
+        if message is not None:
+            details = f"event details: {message}"
+        elif entry_id is not None:
+            details = f"entry details: redis_msg_id={entry_id!r}"
+        else:
+            details = "no event available"
+        context = ", ".join(f"{name}={value!r}" for name, value in attrs.asdict(self).items())
+        self.set_attributes(message, error)
+        _record_exception(EventConsumptionException(error))
+        traceback = None if isinstance(error, EventBusRedisError) else error
+        consumer_logger.error(
+            "Error consuming event from Redis: %r in context %s -- %s", error, context, details, exc_info=traceback
+        )
+
+
+@attrs.define(kw_only=True)
+class ProducingContext:
+    """What is needed to send an event again by hand."""
+
+    full_topic: str | None = None
+    signal: OpenEdxPublicSignal
+    initial_topic: str
+    event_key_field: str
+    event_data: Mapping[str, Any]
+    event_metadata: EventsMetadata
+
+    def log_delivered(self, entry_id: bytes) -> None:
+        """Log which event was delivered."""
+        if producer_logger.isEnabledFor(logging.INFO) and audit_logging_enabled():
+            producer_logger.info(
+                "Message delivered to Redis event bus: topic=%s, message_id=%s, signal=%s, redis_msg_id=%s",
+                self.full_topic,
+                self.event_metadata.id,
+                self.signal,
+                entry_id,
+            )
+
+    def record_error(self, error: Exception) -> None:
+        """
+        Record a failure in the log, with all that the event was, and in the monitoring system.
+
+        This is the one line that holds event data: the event is nowhere else, and lost without it. Data and metadata
+        are the JSON that the command ``produce_event`` takes.
+        """
+        _record_exception(EventProductionException(error))
+        producer_logger.error(
+            "Error delivering message to Redis event bus. error=%s: %s full_topic=%r event_key=None signal=%r "
+            "initial_topic=%r event_key_field=%r event_data=%s event_metadata=%s",
+            type(error).__name__,
+            error,
+            self.full_topic,
+            self.signal,
+            self.initial_topic,
+            self.event_key_field,
+            self._data_as_json(),
+            self._metadata_as_json(),
+        )
+
+    def _data_as_json(self) -> str:
+        try:
+            return codec_for(self.signal).to_json(self.event_data)
+        except Exception:  # noqa: BLE001 -- the data may be what is wrong with the event
+            return repr(self.event_data)
+
+    def _metadata_as_json(self) -> str:
+        try:
+            return str(self.event_metadata.to_json())
+        except Exception:  # noqa: BLE001 -- as above
+            return repr(self.event_metadata)
+
+
+def _record_exception(exception: Exception) -> None:
+    # record_exception() takes the exception from the stack.
+    try:
+        raise exception
+    except type(exception):
+        record_exception()

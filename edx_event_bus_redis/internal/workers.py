@@ -1,0 +1,254 @@
+"""
+Joins pool and bus: ``RedisEventConsumer``, its exit statuses, and what the supervisor says in the log.
+
+Exit statuses: 0 stopped by SIGTERM or SIGINT, or consumers are disabled; 1 gave up; 2 a bad option or setting. They
+leave as SystemExit, because ``consume_events`` logs every other exception and ends with 0.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from django.core.cache import close_caches
+from django.db import connections
+from openedx_events.event_bus import EventBusConsumer
+
+from edx_event_bus_redis.internal.client import make_client, reply_timeout
+from edx_event_bus_redis.internal.consumer import Consumer, Progress
+from edx_event_bus_redis.internal.errors import AccessRefused, ConfigurationError, ServerError, TooManyErrors
+from edx_event_bus_redis.internal.group import set_up_group
+from edx_event_bus_redis.internal.message import join_id, split_id
+from edx_event_bus_redis.internal.names import shard_consumer_name, stream_key
+from edx_event_bus_redis.internal.settings import ConsumerSettings, consumers_enabled, load_consumer_settings
+from edx_event_bus_redis.internal.stream import Stream
+from edx_event_bus_redis.internal.telemetry import RunContext, consumer_logger
+from pool import (
+    EXIT_TOO_MANY_ERRORS,
+    Backoff,
+    Child,
+    Event,
+    ForkFailed,
+    GaveUp,
+    Outcome,
+    PoolConfig,
+    Slot,
+    Slots,
+    Stop,
+    Stopped,
+    Stopping,
+    Supervisor,
+    WorkerDied,
+    WorkerStarted,
+    blocked,
+    stop_on_signals,
+)
+
+logger = logging.getLogger(__name__)
+
+EXIT_GAVE_UP = 1
+EXIT_BAD_CONFIGURATION = 2
+
+# Seconds that connecting, and that one reply, may take before the server counts as unavailable. A blocking read waits
+# for half of it at the most.
+_CONNECT_TIMEOUT = 3.0
+_TIMEOUT = 5.0
+_BLOCK_SHARE = 0.5
+
+
+class RedisEventConsumer(EventBusConsumer):
+    """
+    Consumes the events of a topic; ``EVENT_BUS_CONSUMER`` names this class.
+
+    Arguments:
+        topic: without the prefix.
+        group_id: consumer group.
+        consumer_name: unique in the group; of a pool, the stem of its workers' names.
+        extra: the other keys of ``--extra``; see ``ConsumerSettings``.
+
+    Nothing is validated here: openedx-events swallows every exception of a constructor.
+    """
+
+    def __init__(self, topic: str, group_id: str, consumer_name: str | None = None, **extra: Any) -> None:
+        self._topic = topic
+        self._group = group_id
+        self._extra = {"consumer_name": consumer_name, **extra}
+
+    def consume_indefinitely(self) -> None:
+        """
+        Consume until SIGTERM or SIGINT: in this process, or with ``workers`` in a pool that it supervises.
+
+        Raises:
+            SystemExit: with status 1 if it gave up, 2 if an option or a setting cannot work.
+        """
+        if not consumers_enabled():
+            consumer_logger.error("Redis consumers not enabled, exiting.")
+            return
+        try:
+            settings = load_consumer_settings(self._topic, self._group, self._extra)
+            with stop_on_signals(settings.shutdown_timeout) as stop:
+                self._run(settings, stop)
+        except ConfigurationError as error:
+            sys.stderr.write(f"edx-event-bus-redis: {error}\n")
+            raise SystemExit(EXIT_BAD_CONFIGURATION) from None
+        except TooManyErrors as error:
+            logger.error("%s", error)
+            raise SystemExit(EXIT_GAVE_UP) from None
+
+    def _run(self, settings: ConsumerSettings, stop: Stop) -> None:
+        cursor = _set_up(settings, stop)
+        if cursor is None:
+            return
+        if settings.workers is None:
+            slots = Slots(1)
+            _consume(settings, settings.consumer_name, stop, _SlotProgress(slots[0], slots, cursor))
+            return
+        # Held back until the supervisor answers them, so that none falls between the two.
+        with blocked((signal.SIGTERM, signal.SIGINT)):
+            if not stop.requested:
+                _supervise(settings, settings.workers, cursor)
+
+
+@attrs.frozen
+class _SlotProgress:
+    """A consumer's progress, left in its slot for the supervisor and for its siblings."""
+
+    slot: Slot
+    slots: Slots
+    floor: bytes
+    """The group's cursor at the start."""
+
+    def idle(self) -> None:
+        self.slot.idle()
+
+    def begin(self, entry_id: bytes) -> None:
+        self.slot.begin(*split_id(entry_id))
+
+    def succeeded(self) -> None:
+        self.slot.succeeded()
+
+    def failed(self) -> None:
+        self.slot.failed()
+
+    def errors(self, in_a_row: int) -> None:
+        self.slot.errors(in_a_row)
+
+    def held(self, count: int) -> None:
+        self.slot.held(count)
+
+    def seen(self, entry_id: bytes) -> None:
+        furthest = split_id(entry_id)
+        # Pending and claimed entries are older than what was seen.
+        if furthest > self.slot.furthest:
+            self.slot.mark(*furthest)
+
+    def furthest_seen(self) -> bytes:
+        return join_id(*max(self.slots.furthest(), split_id(self.floor)))
+
+
+def _open_stream(settings: ConsumerSettings) -> tuple[Stream, float]:
+    """Return the stream on connections of its own, and for how many seconds a read of it may block."""
+    client = make_client(settings.url, timeout=_TIMEOUT, connect_timeout=_CONNECT_TIMEOUT)
+    return Stream(client, stream_key(settings.topic, settings.topic_prefix)), reply_timeout(client) * _BLOCK_SHARE
+
+
+def _set_up(settings: ConsumerSettings, stop: Stop) -> bytes | None:
+    """Set up the group as soon as Redis can be reached; return its cursor, None if a stop is requested before."""
+    stream, _ = _open_stream(settings)
+    context = RunContext(stream.key, settings.group, settings.consumer_name)
+    errors = 0
+    backoff = Backoff(first=settings.poll_failure_sleep, maximum=max(settings.poll_failure_sleep, 5.0))
+    try:
+        while not stop.requested:
+            try:
+                return set_up_group(stream, settings)
+            except AccessRefused as error:
+                raise ConfigurationError(
+                    f"setting EVENT_BUS_REDIS_CONNECTION_URL: Redis refuses its user or password ({error})"
+                ) from None
+            except ServerError as error:
+                errors += 1
+                context.record_error(error, None)
+                limit = settings.consecutive_errors_limit
+                if limit is not None and errors >= limit:
+                    raise TooManyErrors(f"Too many consecutive errors, exiting ({errors} in a row)") from None
+                stop.wait(backoff.delay(errors + 1))
+        return None
+    finally:
+        stream.close()
+
+
+def _consume(settings: ConsumerSettings, consumer_name: str, stop: Stop, progress: Progress) -> None:
+    stream, block = _open_stream(settings)
+    try:
+        Consumer(settings, consumer_name, stream, block=block, stop=stop, progress=progress).run()
+    finally:
+        stream.close()
+
+
+def _supervise(settings: ConsumerSettings, workers: int, cursor: bytes) -> None:
+    def work(child: Child) -> None:
+        name = shard_consumer_name(settings.consumer_name, child.shard)
+        try:
+            _consume(settings, name, child.stop, _SlotProgress(child.slot, child.slots, cursor))
+        except TooManyErrors as error:
+            logger.error("%s", error)
+            raise SystemExit(EXIT_TOO_MANY_ERRORS) from None
+        except Exception:
+            logger.exception("Worker %s failed", name)
+            raise SystemExit(EXIT_GAVE_UP) from None
+
+    config = PoolConfig(name=settings.consumer_name, workers=workers, shutdown_timeout=settings.shutdown_timeout)
+    supervisor = Supervisor(
+        config, work, on_event=_logger_of_events(settings.consumer_name), before_fork=_close_what_is_not_shared
+    )
+    if supervisor.run() is Outcome.GAVE_UP:
+        raise SystemExit(EXIT_GAVE_UP)
+
+
+def _close_what_is_not_shared() -> None:
+    connections.close_all()
+    close_caches()
+
+
+def _logger_of_events(name: str) -> Callable[[Event], None]:
+    """Return what logs the events of the pool of that name, one line each."""
+
+    def log(event: Event) -> None:
+        match event:
+            case WorkerStarted(shard, pid, None):
+                logger.info("Pool %s: started worker %d, pid %d", name, shard, pid)
+            case WorkerStarted(shard, pid, former):
+                logger.warning("Pool %s: replaced worker %d, pid %d, was %d", name, shard, pid, former)
+            case WorkerDied(shard, pid, cause, item, seconds, delay):
+                hand = "nothing in hand"
+                if item is not None:
+                    hand = f"entry {join_id(*item).decode()} in hand for {seconds:.1f} s"
+                then = "giving up" if delay is None else f"replacement in {delay:.1f} s"
+                logger.error("Pool %s: worker %d, pid %d, died: %s; %s; %s", name, shard, pid, cause, hand, then)
+            case ForkFailed(shard, error, delay):
+                logger.error("Pool %s: worker %d cannot be forked: %s; next try in %.1f s", name, shard, error, delay)
+            case GaveUp(replacements, last):
+                logger.critical(
+                    "Pool %s: gave up after %d replacements, the last of them without an event handled in between; "
+                    "last cause of death: %s",
+                    name,
+                    replacements,
+                    last,
+                )
+            case Stopping(reason, timeout):
+                logger.info("Pool %s: stopping (%s), within %.1f s", name, reason, timeout)
+            case Stopped(seconds, left, killed):
+                logger.info(
+                    "Pool %s: stopped after %.1f s with %d entries left pending, %d workers killed",
+                    name,
+                    seconds,
+                    left,
+                    killed,
+                )
+
+    return log
