@@ -1,0 +1,78 @@
+"""Servers, streams and consumers for tests."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+import redis
+from django.test import override_settings
+
+from devtools.server import EmbeddedServer
+
+# Taken out of the environment before Django's settings read it: only the fixtures say where the server is.
+EXTERNAL_URL = os.environ.pop("EVENT_BUS_REDIS_CONNECTION_URL", None)
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+django.setup()
+
+
+@pytest.fixture(scope="session")
+def url() -> Iterator[str]:
+    """A server that the tests of this worker share: an embedded one, or that of EVENT_BUS_REDIS_CONNECTION_URL."""
+    if EXTERNAL_URL:
+        yield EXTERNAL_URL
+        return
+    with EmbeddedServer() as server:
+        yield server.url
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server that the test may kill, freeze and restart; it keeps what it was told, in an append-only file."""
+    with EmbeddedServer(config={"appendonly": "yes", "appendfsync": "always"}) as server:
+        yield server
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A topic prefix that no other test has."""
+    return f"test{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def stream_name(prefix: str) -> str:
+    """The key of the stream of ``tests.support.events.TOPIC`` under the test's prefix."""
+    return f"{prefix}-user-login"
+
+
+@pytest.fixture
+def client(url: str, stream_name: str) -> Iterator[redis.Redis]:
+    """A client of the shared server; what the test leaves under its stream's name is deleted."""
+    with redis.Redis.from_url(url, socket_timeout=10) as client:
+        yield client
+        client.delete(stream_name, *client.scan_iter(f"{{{stream_name}}}*"))
+
+
+@pytest.fixture
+def bus_settings(url: str, prefix: str) -> Iterator[None]:
+    """Settings of this process that name the shared server and the test's prefix."""
+    with override_settings(EVENT_BUS_REDIS_CONNECTION_URL=url, EVENT_BUS_TOPIC_PREFIX=prefix):
+        yield
+
+
+@pytest.fixture
+def consume(tmp_path: Path, url: str, prefix: str) -> Iterator[Callable[..., Any]]:
+    """Start ``consume_events`` in a process of its own; see ConsumerProcess for the arguments."""
+    from tests.support.consuming import ConsumerProcess  # noqa: PLC0415 -- needs Django
+
+    with ExitStack() as stack:
+
+        def start(**arguments: Any) -> ConsumerProcess:
+            arguments = {"directory": tmp_path, "url": url, "prefix": prefix, "consumer_name": "c1"} | arguments
+            return stack.enter_context(ConsumerProcess(**arguments))
+
+        yield start

@@ -1,0 +1,1 @@
+"""What the tests share: a Django application whose receivers do what an event tells them, and a consumer to run."""

@@ -1,0 +1,148 @@
+"""A consumer as its operator starts it: ``manage.py consume_events`` in a process of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import psutil
+
+from tests.support.events import TOPIC
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Handled(NamedTuple):
+    """A line of the record: an event that a receiver handled."""
+
+    event_id: str
+    pid: int
+    number: int
+    at: float
+
+
+class ConsumerProcess:
+    """
+    ``manage.py consume_events`` for one topic and group, with the receivers of ``tests.support``.
+
+    Arguments:
+        directory: for its log and its record; several consumers may share one, and so the record.
+        url: of the server.
+        prefix: ``EVENT_BUS_TOPIC_PREFIX``.
+        group: consumer group.
+        settings: more Django settings.
+        python: the interpreter, if not this one.
+        extra: the keys of ``--extra``.
+    """
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        url: str,
+        prefix: str,
+        group: str = "group",
+        settings: dict[str, Any] | None = None,
+        python: str = sys.executable,
+        **extra: Any,
+    ) -> None:
+        self.record = directory / "handled"
+        self._log_path = directory / f"consumer-{len(list(directory.glob('consumer-*')))}.log"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("EVENT_BUS_")}
+        environment |= {
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "TEST_URL": url,
+            "TEST_RECORD": str(self.record),
+            "TEST_SETTINGS": json.dumps({"EVENT_BUS_TOPIC_PREFIX": prefix, **(settings or {})}),
+            "PYTHONFAULTHANDLER": "1",
+        }
+        command = [python, "manage.py", "consume_events", "-t", TOPIC, "-g", group, "--extra", json.dumps(extra)]
+        with self._log_path.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave no process behind, however the test ends."""
+        children = self.children()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for child in children:
+            if child.is_running():
+                child.kill()
+        psutil.wait_procs(children, timeout=10)
+
+    @property
+    def log(self) -> str:
+        """What the consumer has written so far."""
+        return self._log_path.read_text(errors="replace")
+
+    def children(self) -> list[psutil.Process]:
+        """The living children of the consumer's process."""
+        try:
+            children = psutil.Process(self.process.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+
+    def worker_pids(self) -> dict[int, int]:
+        """The process ids of the workers by shard, as the supervisor's log has them last."""
+        found = re.findall(r"(?:started|replaced) worker (\d+), pid (\d+)", self.log)
+        return {int(shard): int(pid) for shard, pid in found}
+
+    def wait_running(self, workers: int = 1) -> Self:
+        """Wait until so many consumers have said that they run."""
+        wait_until(
+            lambda: self.log.count("Running consumer for") >= workers or self._fail_if_ended(), what="consumers running"
+        )
+        return self
+
+    def _fail_if_ended(self) -> bool:
+        status = self.process.poll()
+        if status is not None:
+            raise AssertionError(f"the consumer ended with status {status}:\n{self.log}")
+        return False
+
+    def handled(self) -> list[Handled]:
+        """The events that were handled so far, in that order."""
+        return _read(self.record)
+
+    def begun(self) -> list[Handled]:
+        """The events that receivers have begun to handle so far."""
+        return _read(Path(f"{self.record}.begun"))
+
+    def wait_handled(self, count: int, timeout: float = 60.0) -> list[Handled]:
+        """Wait until so many different events were handled."""
+        wait_until(
+            lambda: len({each.event_id for each in self.handled()}) >= count or self._fail_if_ended(),
+            timeout=timeout,
+            what=f"{count} events handled",
+        )
+        return self.handled()
+
+    def terminate(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ask the consumer to stop."""
+        self.process.send_signal(number)
+
+    def wait(self, timeout: float = 30.0) -> int:
+        """Wait for the consumer's end and return its exit status."""
+        return self.process.wait(timeout)
+
+    def stop(self) -> int:
+        """Ask the consumer to stop and return its exit status."""
+        self.terminate()
+        return self.wait()
+
+
+def _read(path: Path) -> list[Handled]:
+    if not path.exists():
+        return []
+    lines = (line.split() for line in path.read_text().splitlines())
+    return [Handled(event_id, int(pid), int(number), float(at)) for event_id, pid, number, at in lines]

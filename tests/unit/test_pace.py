@@ -1,0 +1,56 @@
+"""Reading ahead pays for fast handlers only."""
+
+import time
+
+from edx_event_bus_redis.internal.pace import ACK_WINDOW, BATCH_LIMIT, AckWindow, Pace
+
+
+def pace_of(seconds: float, count: int = 50) -> Pace:
+    pace = Pace()
+    for _ in range(count):
+        pace.handled("type", seconds)
+    return pace
+
+
+def test_the_first_read_is_of_one_entry() -> None:
+    """Nothing is read ahead before anything is known."""
+    assert Pace().batch_size() == 1
+
+
+def test_a_batch_is_a_fraction_of_a_second() -> None:
+    """Fast handlers read many entries at once, slow ones one at a time."""
+    assert pace_of(0.00001).batch_size() == BATCH_LIMIT
+    assert pace_of(0.010).batch_size() == 10
+    assert pace_of(0.2).batch_size() == 1
+
+
+def test_a_slow_start_is_forgotten() -> None:
+    """One slow event, such as the first of a process, does not keep a fast handler slow."""
+    pace = Pace()
+    pace.handled("type", 1.0)
+    for _ in range(60):
+        pace.handled("type", 0.0001)
+    assert pace.batch_size() == BATCH_LIMIT
+
+
+def test_unknown_types_count_as_slow() -> None:
+    """An event of a type that is slow, or not known yet, is not begun with acknowledgements waiting."""
+    pace = pace_of(0.0001)
+    assert not pace.is_slow("type")
+    assert pace.is_slow("another type")
+    pace.handled("another type", 1.0)
+    assert pace.is_slow("another type")
+
+
+def test_the_ack_window_opens_when_handling_begins() -> None:
+    """A handler slower than the window has its event acknowledged at once."""
+    window = AckWindow()
+    assert not window.is_over()
+    window.add(b"1-0", time.monotonic() - 2 * ACK_WINDOW)
+    assert window.is_over()
+    window.clear()
+    assert not window.is_over()
+    window.add(b"2-0", time.monotonic() + 60)
+    window.add(b"3-0", time.monotonic() - 60)
+    assert not window.is_over()
+    assert window.ids == [b"2-0", b"3-0"]
