@@ -121,7 +121,7 @@ class Consumer:
         self._stream = stream
         self._group = settings.group
         self._name = consumer_name
-        self._block = min(block, settings.poll_timeout, _LONGEST_BLOCK)
+        self._block = min(block, settings.poll_timeout, settings.shutdown_timeout / 2, _LONGEST_BLOCK)
         self._stop = stop
         self._progress = progress
         self._context = RunContext(stream.key, settings.group, consumer_name)

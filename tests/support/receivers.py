@@ -2,7 +2,8 @@
 Receivers that do what an event tells them, and leave a line in a file for each event that they handled.
 
 The username of SESSION_LOGIN_COMPLETED is the order: words like ``raise``, ``exit:3``, ``kill``, ``sleep:0.5``,
-``hang``; anything else is just handled. The line is written after that; what begins is in a second file.
+``hang``, ``query:default``; anything else is just handled. The line is written after that; what begins is in a second
+file.
 """
 
 import os
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from django.db import connections
 from openedx_events.learning.signals import SESSION_LOGIN_COMPLETED
 
 SECRET = "ada@example.org"
@@ -41,6 +43,15 @@ def _hang(_: str) -> None:
         time.sleep(0.01)
 
 
+def _query(alias: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _drop(alias: str) -> None:
+    connections[alias].connection.close()
+
+
 ORDERS: dict[str, Callable[[str], None]] = {
     "raise": _raise,
     "exit": _exit,
@@ -48,6 +59,8 @@ ORDERS: dict[str, Callable[[str], None]] = {
     "kill": _kill,
     "sleep": _sleep,
     "hang": _hang,
+    "query": _query,
+    "drop": _drop,
 }
 
 

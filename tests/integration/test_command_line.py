@@ -1,0 +1,113 @@
+"""Options and settings through the real command line: exit statuses and what stderr says."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.consuming import ROOT
+
+
+def run(*arguments: str, settings: dict[str, Any] | None = None, url: str | None = "redis://127.0.0.1:1/") -> Any:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EVENT_BUS_")}
+    settings = {"EVENT_BUS_REDIS_CONNECTION_URL": url, **(settings or {})}
+    environment |= {"DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_SETTINGS": json.dumps(settings)}
+    command = [sys.executable, "manage.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def consume(extra: Any, **arguments: Any) -> Any:
+    return run("consume_events", "-t", "topic", "-g", "group", "--extra", json.dumps(extra), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({}, "--extra key 'consumer_name' is missing"),
+        ({"consumer_name": ""}, "--extra key 'consumer_name' is \"\": expected a name"),
+        ({"consumer_name": "c1", "worker": 2}, "--extra key 'worker' is unknown, did you mean 'workers'?"),
+        ({"consumer_name": "c1", "workers": 0}, "--extra key 'workers' is 0: expected a whole number from 1"),
+        ({"consumer_name": "c1", "workers": True}, "--extra key 'workers' is true: expected a whole number from 1"),
+        (
+            {"consumer_name": "c1", "check_backlog": "yes"},
+            "--extra key 'check_backlog' is \"yes\": expected true or false",
+        ),
+    ],
+)
+def test_a_bad_extra_key_is_status_2_and_one_line(extra: Any, said: str) -> None:
+    """Status 2, one line on stderr that names key, value and what would be right, no traceback."""
+    done = consume(extra)
+
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert said in line
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"EVENT_BUS_REDIS_CONNECTION_URL": None}, "setting EVENT_BUS_REDIS_CONNECTION_URL is missing: expected a URL"),
+        (
+            {"EVENT_BUS_REDIS_CONNECTION_URL": "http://:hunter2@host/"},
+            "'http://***@host/' is not usable: expected redis://",
+        ),
+        ({"EVENT_BUS_REDIS_CONSUMER_WORKERS": "four"}, "setting EVENT_BUS_REDIS_CONSUMER_WORKERS is 'four': expected"),
+        ({"EVENT_BUS_TOPIC_PREFIX": 5}, "setting EVENT_BUS_TOPIC_PREFIX is 5: expected a name"),
+    ],
+)
+def test_a_bad_setting_is_status_2_and_one_line(settings: dict[str, Any], said: str) -> None:
+    """The same for settings; no password is told."""
+    done = consume({"consumer_name": "c1"}, settings=settings)
+
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert said in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("extra", [{"consumer_name": "c1"}, {"consumer_name": "c1", "workers": 2}])
+def test_a_wrong_password_is_status_2(own_password_server: Any, extra: Any) -> None:
+    """A server that refuses the password is a bad setting, and is not asked again and again."""
+    url = own_password_server.url.replace("right-password", "hunter2")
+
+    done = consume(extra, url=url)
+
+    assert done.returncode == 2
+    assert "setting EVENT_BUS_REDIS_CONNECTION_URL: Redis refuses its user or password" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+@pytest.fixture
+def own_password_server() -> Any:
+    from devtools.server import EmbeddedServer  # noqa: PLC0415
+
+    with EmbeddedServer(password="right-password") as server:
+        yield server
+
+
+def test_disabled_consumers_leave_with_status_0() -> None:
+    """The emergency switch ends a consumer at its start, whatever its options are."""
+    done = consume({"no": "sense"}, settings={"EVENT_BUS_REDIS_CONSUMERS_ENABLED": False})
+
+    assert done.returncode == 0
+    assert "Redis consumers not enabled, exiting." in done.stderr
+
+
+def test_check_reports_a_bad_setting() -> None:
+    """``manage.py check`` fails and names the setting."""
+    done = run("check", settings={"EVENT_BUS_REDIS_STREAM_MAX_LEN": -5})
+
+    assert done.returncode == 1
+    assert "setting EVENT_BUS_REDIS_STREAM_MAX_LEN is -5: expected a whole number from 1" in done.stderr
+
+
+def test_check_is_content_with_good_settings() -> None:
+    """``manage.py check`` has nothing to say about settings that work."""
+    done = run("check")
+
+    assert done.returncode == 0
+    assert "no issues" in done.stdout

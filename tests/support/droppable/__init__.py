@@ -1,0 +1,1 @@
+"""A Django database backend whose server can drop the connection."""
