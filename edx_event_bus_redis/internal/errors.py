@@ -22,7 +22,7 @@ class ServerUnavailable(ServerError):
 
 
 class AccessRefused(ServerUnavailable):
-    """Redis does not accept the credentials of ``EVENT_BUS_REDIS_CONNECTION_URL``."""
+    """Redis does not accept the credentials of ``EVENT_BUS_REDIS_CONNECTION_URL``, or they do not allow a command."""
 
 
 class GroupMissing(ServerError):

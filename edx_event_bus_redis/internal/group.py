@@ -36,42 +36,55 @@ def set_up_group(stream: Stream, settings: ConsumerSettings) -> bytes:
         ServerError: and its subclasses. It may be called again.
     """
     group = settings.group
-    target = settings.last_read_msg_id
     if stream.create_group(group, "0"):
-        # Nobody reads in it yet, but somebody may from now on: this too is decided by what is found.
         logger.info("Created group %s on stream %s", group, stream.key)
-    else:
-        logger.info("Group %s on stream %s exists already", group, stream.key)
+    if settings.last_read_msg_id is not None:
+        return _move_to(stream, group, settings.last_read_msg_id)
+    if settings.check_backlog:
+        return stream.group(group).last_delivered_id
+    return _move_to_end(stream, group, settings.consumer_name)
+
+
+def _move_to(stream: Stream, group: str, entry_id: str) -> bytes:
+    """Move the cursor where the operator wants it, whoever else reads in the group."""
+    old, end = stream.group(group).last_delivered_id, stream.last_id()
+    cursor = end if entry_id == "$" else _complete(entry_id)
+    skipped = stream.count_between(old, min(cursor, end, key=split_id))
+    stream.move_cursor(group, cursor)
+    _log_move(stream, group, old, cursor, skipped)
+    return cursor
+
+
+def _move_to_end(stream: Stream, group: str, own_name: str) -> bytes:
+    """Move the cursor to the stream's end, unless a consumer is alive that is going to read what is in between."""
     while True:
-        seen = stream.group(group)
-        if target is None and settings.check_backlog:
+        seen, end = stream.group(group), stream.last_id()
+        live = live_consumers(seen, own_name)
+        if live:
+            names = ", ".join(live)
+            logger.info("Group %s on stream %s has live consumers (%s): its cursor stays", group, stream.key, names)
+        if live or end == seen.last_delivered_id:
             return seen.last_delivered_id
-        end = stream.last_id()
-        cursor = end if target in (None, "$") else _complete(str(target))
-        if cursor == seen.last_delivered_id:
-            return cursor
-        if target is None:
-            live = live_consumers(seen, settings.consumer_name)
-            if live:
-                logger.info(
-                    "Group %s on stream %s has live consumers (%s): its cursor stays where it is",
-                    group,
-                    stream.key,
-                    ", ".join(live),
-                )
-                return seen.last_delivered_id
-        skipped = _skipped(stream, seen.last_delivered_id, cursor, end)
-        if stream.move_cursor(group, seen, cursor):
-            if skipped:
-                logger.warning(
-                    "Group %s on stream %s skipped %d events that it had not read: its cursor moved from %s to %s",
-                    group,
-                    stream.key,
-                    skipped,
-                    seen.last_delivered_id.decode(),
-                    cursor.decode(),
-                )
-            return cursor
+        skipped = stream.count_between(seen.last_delivered_id, end)
+        if stream.move_cursor_if_unchanged(group, seen, end):
+            _log_move(stream, group, seen.last_delivered_id, end, skipped)
+            return end
+
+
+def _log_move(stream: Stream, group: str, old: bytes, new: bytes, skipped: int) -> None:
+    if skipped:
+        logger.warning(
+            "Group %s on stream %s skipped %d events that it had not read: its cursor moved from %s to %s",
+            group,
+            stream.key,
+            skipped,
+            old.decode(),
+            new.decode(),
+        )
+    else:
+        logger.info(
+            "Group %s on stream %s: its cursor moved from %s to %s", group, stream.key, old.decode(), new.decode()
+        )
 
 
 def make_group_anew(stream: Stream, group: str, furthest: bytes) -> None:
@@ -108,12 +121,6 @@ def live_consumers(group: Group, own_name: str) -> list[str]:
 
 def _seems_alive(consumer: Consumer) -> bool:
     return consumer.idle < (_SILENCE_WHILE_BUSY if consumer.pending else _SILENCE)
-
-
-def _skipped(stream: Stream, old: bytes, new: bytes, end: bytes) -> int:
-    if split_id(new) <= split_id(old):
-        return 0
-    return stream.count_between(old, min(new, end, key=split_id))
 
 
 def _complete(entry_id: str) -> bytes:

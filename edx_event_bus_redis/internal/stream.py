@@ -15,13 +15,13 @@ import redis
 from redis import exceptions
 
 from edx_event_bus_redis.internal.errors import AccessRefused, GroupMissing, ServerError, ServerUnavailable
-from edx_event_bus_redis.internal.message import Entry
+from edx_event_bus_redis.internal.message import Entry, split_id
 
 Reply = Any
 
 # Moves a group's cursor if nothing has happened in the group since the decision was made.
 # KEYS: stream. ARGV: group, new cursor, cursor and number of consumers that the decision was based on.
-_MOVE_CURSOR = """
+_MOVE_CURSOR_IF_UNCHANGED = """
 for _, raw in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local group = {}
   for i = 1, #raw, 2 do group[raw[i]] = raw[i + 1] end
@@ -74,8 +74,8 @@ def translated_errors() -> Iterator[None]:
     """
     try:
         yield
-    # Wrong password, NOPERM and the like; most are subclasses of ConnectionError or ResponseError.
-    except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
+    # Before what they are subclasses of: ConnectionError and ResponseError.
+    except (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError) as error:
         raise AccessRefused(str(error)) from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ReadOnlyError, OSError) as error:
         raise ServerUnavailable(str(error)) from error
@@ -152,6 +152,8 @@ class Stream:
     def count_between(self, after: bytes, until: bytes) -> int:
         """Return the number of entries behind ``after``, up to and with ``until``."""
         counted, start = 0, b"(" + after
+        if split_id(until) <= split_id(after):
+            return 0
         while True:
             with translated_errors():
                 entries = self._client.execute_command("XRANGE", self.key, start, until, "COUNT", _COUNT_STEP)
@@ -160,13 +162,16 @@ class Stream:
                 return counted
             start = b"(" + entries[-1][0]
 
-    def move_cursor(self, group: str, seen: Group, cursor: bytes) -> bool:
-        """Move the group's cursor, unless the group is no longer as it was seen; return whether it was moved."""
+    def move_cursor(self, group: str, cursor: bytes) -> None:
+        """Move the group's cursor. Raises GroupMissing."""
         with translated_errors():
-            moved = self._client.eval(
-                _MOVE_CURSOR, 1, self.key, group, cursor, seen.last_delivered_id, len(seen.consumers)
-            )
-            return bool(moved)
+            self._client.execute_command("XGROUP SETID", self.key, group, cursor)
+
+    def move_cursor_if_unchanged(self, group: str, seen: Group, cursor: bytes) -> bool:
+        """Move the group's cursor, unless the group is no longer as it was seen; return whether it was moved."""
+        arguments = (group, cursor, seen.last_delivered_id, len(seen.consumers))
+        with translated_errors():
+            return bool(self._client.execute_command("EVAL", _MOVE_CURSOR_IF_UNCHANGED, 1, self.key, *arguments))
 
     def pending_count(self, group: str, consumer: str) -> int:
         """Return the number of the consumer's pending entries. Raises GroupMissing."""

@@ -168,7 +168,7 @@ def _set_up(settings: ConsumerSettings, stop: Stop) -> bytes | None:
                 return set_up_group(stream, settings)
             except AccessRefused as error:
                 raise ConfigurationError(
-                    f"setting EVENT_BUS_REDIS_CONNECTION_URL: Redis refuses its user or password ({error})"
+                    f"setting EVENT_BUS_REDIS_CONNECTION_URL: Redis refuses its user or password, or a command: {error}"
                 ) from None
             except ServerError as error:
                 errors += 1

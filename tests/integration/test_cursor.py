@@ -69,7 +69,7 @@ def test_a_second_pool_does_not_skip_what_the_first_has_not_read(
     second = consume(workers=2, consumer_name="c2").wait_running(2)
 
     assert {each.event_id for each in second.wait_handled(60)} == set(ids)
-    assert "has live consumers (c1.0): its cursor stays where it is" in second.log
+    assert "has live consumers (c1.0): its cursor stays" in second.log
     assert len({each.pid for each in second.handled()}) == 3
     assert first.stop() == second.stop() == 0
 
