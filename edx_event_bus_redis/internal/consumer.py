@@ -144,14 +144,14 @@ class Consumer:
     def _consume(self) -> None:
         while self._go_on():
             try:
-                if self._ahead:
-                    if self._handle_next():
-                        self._failures = 0
-                else:
+                if not self._ahead:
                     self._take(self._reader.read(self._pace.batch_size(), self._acks.ids, self._block))
-                    self._failures = 0
-                if self._acks.is_over():
+                # After a failure nothing new is begun before what was handled is acknowledged.
+                elif self._acks.ids and (self._failures or self._acks.is_over()):
                     self._acknowledge()
+                elif not self._handle_next():
+                    continue
+                self._failures = 0
             except GroupMissing as error:
                 self._make_group_anew(error)
             except ServerError as error:
@@ -160,7 +160,7 @@ class Consumer:
     def _go_on(self) -> bool:
         if not self._stop.requested:
             return True
-        if not self._ahead:
+        if not self._ahead or self._failures:
             return False
         timeout = self._settings.shutdown_timeout
         return self._stop.time_left > min(timeout * _LAST_SHARE, _LAST_SECONDS)
@@ -273,19 +273,19 @@ class Consumer:
         self._stream.acknowledge(self._group, self._acks.ids)
         self._acks.clear()
 
-    def _try_to_acknowledge(self) -> None:
-        if self._acks.ids:
-            try:
-                self._acknowledge()
-            except ServerError as error:
-                logger.error("%d handled events could not be acknowledged: %r", len(self._acks.ids), error)
-
     def _leave(self) -> None:
         """Acknowledge what was handled and leave word of what stays pending under this name."""
-        self._try_to_acknowledge()
         left = len(self._ahead) + len(self._acks.ids)
         try:
+            if self._acks.ids:
+                self._acknowledge()
             left = self._stream.pending_count(self._group, self._name)
         except ServerError as error:
-            logger.warning("The pending entries of %s could not be counted: %r", self._name, error)
+            logger.error(
+                "Consumer %s leaves without its server: %d handled events may be repeated, %d were not begun: %r",
+                self._name,
+                len(self._acks.ids),
+                len(self._ahead),
+                error,
+            )
         self._progress.held(left)

@@ -36,6 +36,7 @@ from pool import (
     GaveUp,
     Outcome,
     PoolConfig,
+    SignalInbox,
     Slot,
     Slots,
     Stop,
@@ -49,6 +50,8 @@ from pool import (
 )
 
 logger = logging.getLogger(__name__)
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 EXIT_GAVE_UP = 1
 EXIT_BAD_CONFIGURATION = 2
@@ -90,8 +93,10 @@ class RedisEventConsumer(EventBusConsumer):
             return
         try:
             settings = load_consumer_settings(self._topic, self._group, self._extra)
-            with stop_on_signals(settings.shutdown_timeout) as stop:
-                self._run(settings, stop)
+            if settings.workers is None:
+                _consume_here(settings)
+            else:
+                _consume_in_pool(settings, settings.workers)
         except ConfigurationError as error:
             sys.stderr.write(f"edx-event-bus-redis: {error}\n")
             raise SystemExit(EXIT_BAD_CONFIGURATION) from None
@@ -99,18 +104,23 @@ class RedisEventConsumer(EventBusConsumer):
             logger.error("%s", error)
             raise SystemExit(EXIT_GAVE_UP) from None
 
-    def _run(self, settings: ConsumerSettings, stop: Stop) -> None:
+
+def _consume_here(settings: ConsumerSettings) -> None:
+    with stop_on_signals(settings.shutdown_timeout) as stop:
         cursor = _set_up(settings, stop)
-        if cursor is None:
-            return
-        if settings.workers is None:
+        if cursor is not None:
             slots = Slots(1)
             _consume(settings, settings.consumer_name, stop, _SlotProgress(slots[0], slots, cursor))
-            return
+
+
+def _consume_in_pool(settings: ConsumerSettings, workers: int) -> None:
+    with SignalInbox(_STOPPING) as inbox:
+        stop = Stop(inbox, settings.shutdown_timeout)
+        cursor = _set_up(settings, stop)
         # Held back until the supervisor answers them, so that none falls between the two.
-        with blocked((signal.SIGTERM, signal.SIGINT)):
-            if not stop.requested:
-                _supervise(settings, settings.workers, cursor)
+        with blocked(_STOPPING):
+            if cursor is not None and not stop.requested:
+                _supervise(settings, workers, cursor)
 
 
 @attrs.frozen

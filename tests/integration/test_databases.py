@@ -73,7 +73,7 @@ def test_a_session_that_postgresql_ended_costs_no_event(
 def test_an_event_waits_for_a_database_that_is_away(
     consume: Any, client: redis.Redis, stream_name: str, prefix: str, postgresql: Any
 ) -> None:
-    """While the default database cannot be reached no event is begun, and none is lost."""
+    """While the default database cannot be reached no event is begun, a stop is prompt, and nothing is lost."""
     info = postgresql.info
     user = f"u_{prefix}"
     postgresql.execute(f"CREATE ROLE {user} LOGIN")
@@ -93,10 +93,14 @@ def test_an_event_waits_for_a_database_that_is_away(
         add_logins(client, stream_name, 3, "query:default")
         wait_until(lambda: "is not permitted to log in" in consumer.log, what="the database refuses")
         assert len(consumer.begun()) == 1
+        assert consumer.stop() == 0
+        assert client.xpending(stream_name, "group")["pending"] > 0
 
         postgresql.execute(f"ALTER ROLE {user} LOGIN")
 
-        consumer.wait_handled(4)
-        assert consumer.stop() == 0
+        again = consume(settings={"DATABASES": {"default": database}}, check_backlog=True)
+        again.wait_handled(4)
+        assert again.stop() == 0
+        assert len(again.begun()) == 4
     finally:
         postgresql.execute(f"DROP ROLE {user}")
