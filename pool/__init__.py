@@ -19,7 +19,7 @@ and decides. It does none of the work, holds no connection and starts no thread,
 What it holds to:
 
 * A shard is a slot number, 0 to N-1. A worker that dies is replaced under its own shard.
-* A death is seen at once: the supervisor sleeps on the children's sentinels and on SIGCHLD, it does not poll.
+* A death is seen at once: the supervisor sleeps until a signal, such as SIGCHLD, it does not poll.
 * The first replacement is made at once; further ones, with nothing achieved in between, wait exponentially longer,
   with jitter (``backoff.py``). When they go on and no worker of the pool achieves anything, the pool gives up.
 * Each child has a slot in anonymous shared memory with one writer, the child (``slots.py``). It needs no lock, and it
@@ -35,12 +35,13 @@ It needs fork, so a Unix; the guarantee that children die with their parent at o
 """
 
 from pool.backoff import Backoff
-from pool.child import EXIT_TOO_MANY_ERRORS, Child, Stop, stop_on_signals
+from pool.child import EXIT_TOO_MANY_ERRORS, Child
 from pool.config import PoolConfig
 from pool.errors import PoolConfigError, PoolError
 from pool.events import Cause, Event, ForkFailed, GaveUp, Stopped, Stopping, WorkerDied, WorkerStarted
-from pool.signals import blocked
+from pool.signals import SignalInbox, blocked
 from pool.slots import Slot, Slots, State
+from pool.stop import Stop, stop_on_signals
 from pool.supervisor import Outcome, Supervisor
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "PoolConfig",
     "PoolConfigError",
     "PoolError",
+    "SignalInbox",
     "Slot",
     "Slots",
     "State",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from pool.errors import PoolConfigError
+
 
 @dataclass(frozen=True)
 class Backoff:
@@ -15,11 +17,23 @@ class Backoff:
         first: seconds before the second try; the first one never waits.
         maximum: seconds that no delay exceeds.
         jitter: the largest share (0 to 1) taken off a delay, so that what failed together does not return together.
+
+    Raises:
+        PoolConfigError: a value is out of range; the message names it.
     """
 
     first: float = 0.5
     maximum: float = 30.0
     jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        # Written so that NaN, which compares false with everything, is refused.
+        if not self.first >= 0:
+            raise PoolConfigError(f"first is {self.first!r}, it must be at least 0 seconds")
+        if not self.maximum >= self.first:
+            raise PoolConfigError(f"maximum is {self.maximum!r}, it must be at least first, {self.first!r} seconds")
+        if not 0 <= self.jitter <= 1:
+            raise PoolConfigError(f"jitter is {self.jitter!r}, it must be from 0 to 1")
 
     def delay(self, failures: int) -> float:
         """Return the seconds to wait after so many failures in a row: 0 after the first."""

@@ -14,7 +14,7 @@ class PoolConfig:
     The settings of one pool.
 
     Attributes:
-        name: what the pool is called in process names and events.
+        name: what the pool is called: shard 0 of ``c1`` is the process ``c1.0`` in a traceback.
         workers: number of shards, from 1.
         shutdown_timeout: seconds that a graceful stop may take until what is left is killed; above 0.
         backoff: delays between replacements that achieve nothing.
@@ -25,8 +25,8 @@ class PoolConfig:
             them is not one bad item.
         give_up_after_error_limits: the same for every shard, when all its workers left because of too many errors.
             2 is enough: each of them has been patient already.
-        stable_after: seconds after which a worker counts as having started well, even if it had nothing to do; its
-            death begins a new row. Not for one that left because of too many errors, however slowly they came.
+        stable_after: seconds, above 0, after which a worker counts as having started well, even if it had nothing to
+            do; its death begins a new row. Not for one that left because of too many errors, however slowly they came.
 
     Raises:
         PoolConfigError: a value is out of range; the message names it.
@@ -42,10 +42,10 @@ class PoolConfig:
     stable_after: float = 300.0
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise PoolConfigError(f"workers is {self.workers!r}, it must be at least 1")
-        if self.shutdown_timeout <= 0:
-            raise PoolConfigError(f"shutdown_timeout is {self.shutdown_timeout!r}, it must be above 0 seconds")
-        for limit in ("give_up_after", "give_up_after_each", "give_up_after_error_limits"):
-            if getattr(self, limit) < 1:
-                raise PoolConfigError(f"{limit} is {getattr(self, limit)!r}, it must be at least 1")
+        for count in ("workers", "give_up_after", "give_up_after_each", "give_up_after_error_limits"):
+            if getattr(self, count) < 1:
+                raise PoolConfigError(f"{count} is {getattr(self, count)!r}, it must be at least 1")
+        for seconds in ("shutdown_timeout", "stable_after"):
+            # Written so that NaN, which compares false with everything, is refused.
+            if not getattr(self, seconds) > 0:
+                raise PoolConfigError(f"{seconds} is {getattr(self, seconds)!r}, it must be above 0 seconds")

@@ -24,12 +24,13 @@ class Cause:
     def __str__(self) -> str:
         if self.too_many_errors:
             return "too many consecutive errors"
-        if self.exit_code < 0:
-            return signal.Signals(-self.exit_code).name if -self.exit_code in _KNOWN else f"signal {-self.exit_code}"
-        return f"exit status {self.exit_code}"
-
-
-_KNOWN = frozenset(int(number) for number in signal.Signals)
+        if self.exit_code >= 0:
+            return f"exit status {self.exit_code}"
+        try:
+            return signal.Signals(-self.exit_code).name
+        except ValueError:
+            # A real-time signal, which has a number only.
+            return f"signal {-self.exit_code}"
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 
-import multiprocess
+from multiprocess.context import ForkProcess
+from multiprocess.popen_fork import Popen
 
 from pool.child import EXIT_TOO_MANY_ERRORS, MANAGED, Work, run_child
 from pool.config import PoolConfig
 from pool.events import Cause
 from pool.signals import blocked
 from pool.slots import Slots
-
-# By name: Python 3.14 made another method the default.
-_FORK = multiprocess.get_context("fork")
 
 
 class WorkerProcess:
@@ -24,9 +23,9 @@ class WorkerProcess:
     """
 
     def __init__(self, config: PoolConfig, shard: int, slots: Slots, work: Work) -> None:
-        self.shard = shard
         self.handled_before = slots[shard].handled_count
-        self._process = _FORK.Process(
+        self._started = time.monotonic()
+        self._process = _Process(
             target=run_child,
             name=f"{config.name}.{shard}",
             args=(os.getpid(), shard, slots, config.shutdown_timeout, work),
@@ -37,9 +36,9 @@ class WorkerProcess:
         self.pid: int = self._process.pid
 
     @property
-    def sentinel(self) -> int:
-        """A file descriptor that is readable when the worker is dead."""
-        return int(self._process.sentinel)
+    def age(self) -> float:
+        """Seconds since it was forked."""
+        return time.monotonic() - self._started
 
     def terminate(self) -> None:
         """Ask the worker to stop."""
@@ -56,3 +55,33 @@ class WorkerProcess:
             return None
         self._process.close()
         return Cause(exit_code, too_many_errors=exit_code == EXIT_TOO_MANY_ERRORS)
+
+    def wait(self) -> Cause | None:
+        """Block until the worker is dead, bury it and return why; None if nobody knows any more."""
+        self._process.join()
+        return self.poll()
+
+
+class _Popen(Popen):  # type: ignore[misc]  # multiprocess has no type information
+    """
+    Forks without the two pipes by which multiprocess tells parent and child of each other's end.
+
+    Signals do that here. A fork that fails would leave the pipes open, until the supervisor has no descriptor left.
+    """
+
+    sentinel = None
+
+    def _launch(self, process: ForkProcess) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                status = process._bootstrap()  # noqa: SLF001 -- as in the method that this one replaces
+            finally:
+                os._exit(status)
+
+
+class _Process(ForkProcess):  # type: ignore[misc]  # multiprocess has no type information
+    """A process forked by name of the method: Python 3.14 made another one the default."""
+
+    _Popen = staticmethod(_Popen)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import select
 import signal
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Self
+
+# Seconds that one call of poll waits at the most: it takes milliseconds, as a 32-bit integer.
+_LONGEST_POLL = 86_400.0
 
 
 class SignalInbox:
@@ -20,52 +25,35 @@ class SignalInbox:
 
     Arguments:
         signals: what to record while the ``with`` block runs; the handlers found before are put back after it.
-        then: called in the handler after each signal with how many were received so far. Only for what cannot wait
-            for a loop, which may hang in foreign code.
 
     Python allows handlers in the main thread only. In another thread the inbox stays empty and still can be waited on.
     """
 
-    def __init__(self, signals: Iterable[signal.Signals], then: Callable[[int], None] | None = None) -> None:
+    def __init__(self, signals: Iterable[signal.Signals]) -> None:
         self._signals = tuple(signals)
-        self._then = then
-        self._count = 0
         self.first_at: float | None = None
         self._received: deque[signal.Signals] = deque()
-        self._former: dict[signal.Signals, Any] = {}
-        self._former_wakeup = -1
+        self._cleanup = contextlib.ExitStack()
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
 
-    def __enter__(self) -> SignalInbox:
+    def __enter__(self) -> Self:
+        self._cleanup.callback(self._reader.close)
+        self._cleanup.callback(self._writer.close)
         if threading.current_thread() is threading.main_thread():
-            # A full pipe is no loss: whoever waits is awake already, and the deque has every signal.
-            self._former_wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            self._cleanup.enter_context(wake_by_signals(self._writer))
             for number in self._signals:
-                self._former[number] = signal.signal(number, self._record)
+                self._cleanup.callback(_put_back, number, signal.signal(number, self._record))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._former:
-            for number, handler in self._former.items():
-                # None: installed by other code than Python's, which cannot be put back from here.
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-            signal.set_wakeup_fd(self._former_wakeup)
-        self._reader.close()
-        self._writer.close()
+        self._cleanup.close()
 
     def _record(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 -- the signature of a handler
         self._received.append(signal.Signals(number))
-        self._count += 1
         if self.first_at is None:
             self.first_at = time.monotonic()
-        if self._then is not None:
-            self._then(self._count)
-
-    def fileno(self) -> int:
-        """Return a file descriptor that is readable when a signal has arrived."""
-        return self._reader.fileno()
 
     @property
     def received(self) -> bool:
@@ -74,27 +62,45 @@ class SignalInbox:
 
     def take(self) -> list[signal.Signals]:
         """Return the signals that arrived since the last call, oldest first, without blocking."""
-        with contextlib.suppress(BlockingIOError):
-            while self._reader.recv(4096):
-                pass
+        self._drain()
         taken = []
         while self._received:
             taken.append(self._received.popleft())
         return taken
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float = math.inf) -> bool:
         """Block until a signal waits to be taken or the seconds are over; return whether one waits."""
         deadline = time.monotonic() + seconds
         while not self._received:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            readable, _, _ = select.select([self._reader], [], [], left)
-            if readable:
+            if is_readable(self._reader, left):
                 # Bytes of signals that are already taken, or of handlers that are not ours.
-                with contextlib.suppress(BlockingIOError):
-                    self._reader.recv(4096)
+                self._drain()
         return bool(self._received)
+
+    def wake(self) -> None:
+        """Wake whoever waits, to look again: for a thread that has taken the place of ``wake_by_signals``."""
+        with contextlib.suppress(BlockingIOError):
+            self._writer.send(b"\0")
+
+    def _drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._reader.recv(4096):
+                pass
+
+
+def _put_back(number: signal.Signals, handler: Any) -> None:
+    # None: installed by other code than Python's, which cannot be put back from here.
+    signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def is_readable(reader: socket.socket, seconds: float) -> bool:
+    """Block until the socket has something to read or the seconds (a day at the most) are over; return whether."""
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    return bool(poll.poll(min(seconds, _LONGEST_POLL) * 1000))
 
 
 @contextlib.contextmanager
@@ -105,3 +111,30 @@ def blocked(signals: Iterable[signal.Signals]) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+_wakeup_descriptors: set[int] = set()
+
+
+@contextlib.contextmanager
+def wake_by_signals(writer: socket.socket) -> Iterator[None]:
+    """Write the number of each handled signal to the socket, when it arrives, while the block runs."""
+    descriptor = writer.fileno()
+    # A full socket is no loss: whoever reads it is awake already.
+    former = signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+    _wakeup_descriptors.add(descriptor)
+    try:
+        yield
+    finally:
+        _wakeup_descriptors.discard(descriptor)
+        signal.set_wakeup_fd(former)
+
+
+def _part_from_parent() -> None:
+    """Keep a forked child's signals from its parent, whose socket it shares."""
+    descriptor = signal.set_wakeup_fd(-1)
+    if descriptor not in _wakeup_descriptors:
+        signal.set_wakeup_fd(descriptor)
+
+
+os.register_at_fork(after_in_child=_part_from_parent)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import enum
 import mmap
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _FIELDS = 16
 _SLOT_BYTES = _FIELDS * 8
 
-# Position of each field in its slot. The last three hold floats: seconds of the monotonic clock, which is one clock
-# for all processes of a machine.
+# Position of each field in its slot. The last two hold floats: seconds of the monotonic clock, which is one clock for
+# all processes of a machine.
 _STATE, _PID, _ITEM_HIGH, _ITEM_LOW, _HANDLED, _FAILED, _ERRORS, _MARK_HIGH, _MARK_LOW, _HELD = range(10)
-_BEAT, _SINCE, _STARTED = 13, 14, 15
+_BEAT, _SINCE = 14, 15
 
 
 class State(enum.IntEnum):
@@ -28,7 +29,6 @@ class State(enum.IntEnum):
     STARTING = 1
     IDLE = 2
     BUSY = 3
-    STOPPING = 4
 
 
 class Item(NamedTuple):
@@ -42,8 +42,7 @@ class Slot:
     """
     One shard's slot.
 
-    Counts (handled, failed) go on over replacements: they are the shard's, not the process's. Who only reads it should
-    take ``item`` after ``state``.
+    Counts (handled, failed) go on over replacements: they are the shard's, not the process's.
     """
 
     __slots__ = ("_floats", "_numbers")
@@ -56,10 +55,10 @@ class Slot:
 
     def started(self, pid: int) -> None:
         """Begin a process's life in this slot: nothing in hand, nothing held, no errors."""
-        numbers, now = self._numbers, time.monotonic()
+        numbers = self._numbers
         numbers[_PID] = pid
         numbers[_ITEM_HIGH] = numbers[_ITEM_LOW] = numbers[_ERRORS] = numbers[_HELD] = 0
-        self._floats[_STARTED] = self._floats[_BEAT] = now
+        self._floats[_BEAT] = time.monotonic()
         numbers[_STATE] = State.STARTING
 
     def idle(self) -> None:
@@ -97,9 +96,10 @@ class Slot:
         self._numbers[_HELD] = count
 
     def mark(self, high: int, low: int) -> None:
-        """Record the furthest item that the child has seen."""
-        self._numbers[_MARK_HIGH] = high
+        """Record the furthest item that the child has seen; it must not go back."""
+        # The low half first: who reads between the two may get an older item, never one that nobody has seen.
         self._numbers[_MARK_LOW] = low
+        self._numbers[_MARK_HIGH] = high
 
     # Written by the supervisor, when no child lives in the slot.
 
@@ -121,10 +121,14 @@ class Slot:
 
     @property
     def item(self) -> Item | None:
-        """The item in hand, None when there is none."""
-        if self._numbers[_STATE] != State.BUSY:
-            return None
-        return Item(self._numbers[_ITEM_HIGH], self._numbers[_ITEM_LOW])
+        """The item in hand, None when there is none. Never half of one item and half of the next."""
+        numbers = self._numbers
+        while numbers[_STATE] == State.BUSY:
+            item = Item(numbers[_ITEM_HIGH], numbers[_ITEM_LOW])
+            # The child lets go of one item before it writes the next: what reads the same while it is busy is one.
+            if numbers[_STATE] == State.BUSY and item == (numbers[_ITEM_HIGH], numbers[_ITEM_LOW]):
+                return item
+        return None
 
     @property
     def seconds_in_hand(self) -> float:
@@ -161,11 +165,6 @@ class Slot:
         """When the child last said that it is alive, in seconds of the monotonic clock."""
         return self._floats[_BEAT]
 
-    @property
-    def age(self) -> float:
-        """Seconds since the child started."""
-        return time.monotonic() - self._floats[_STARTED]
-
 
 class Slots:
     """
@@ -184,6 +183,9 @@ class Slots:
 
     def __getitem__(self, shard: int) -> Slot:
         return self._slots[shard]
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self._slots)
 
     def __len__(self) -> int:
         return len(self._slots)

@@ -1,7 +1,7 @@
 """
 The parent's side. Its duties, in the order of its loop:
 
-1. Sleep until a child dies, a signal arrives or a time is due.
+1. Sleep until a signal arrives, SIGCHLD included, or a time is due.
 2. Answer signals: the first SIGTERM or SIGINT asks all children to stop, the second kills them.
 3. Bury the dead, say why they died, and set the time of their replacement, or give up.
 4. Fork the replacements that are due; while stopping, kill who is still there at the deadline.
@@ -14,19 +14,18 @@ from __future__ import annotations
 
 import enum
 import gc
+import math
 import os
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from multiprocess.connection import wait
-
 from pool.child import MANAGED, Work
 from pool.config import PoolConfig
 from pool.events import Cause, Event, ForkFailed, GaveUp, Stopped, Stopping, WorkerDied, WorkerStarted
 from pool.process import WorkerProcess
-from pool.signals import SignalInbox
+from pool.signals import SignalInbox, blocked
 from pool.slots import Slots
 
 
@@ -73,6 +72,9 @@ class Supervisor:
             that it has seen too many errors, by ``SystemExit(EXIT_TOO_MANY_ERRORS)``.
         on_event: called in this process with each event; must not block.
         before_fork: called in this process before each fork, to close what must not be shared.
+
+    An exception of either callable kills the pool and leaves ``run``. The supervisor buries every dead child of this
+    process, so the caller must not wait for children of its own meanwhile.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Supervisor:
         self._handled = 0
         self._replacements = 0
         self._outcome: Outcome | None = None
+        self._asked = False
         self._stop_began = 0.0
         self._killed = 0
 
@@ -102,7 +105,8 @@ class Supervisor:
         A caller that has to answer signals until then may call it with them blocked: they are let through as soon as
         the pool can answer them.
         """
-        with SignalInbox(MANAGED) as inbox:
+        # Within the inbox, what blocks and lets through puts the caller's mask back before its handlers.
+        with SignalInbox(MANAGED) as inbox, blocked(()):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, MANAGED)
             # What the parent has loaded is never collected in the children, so its pages stay shared.
             gc.collect()
@@ -129,24 +133,23 @@ class Supervisor:
         return [shard.process for shard in self._shards if shard.process is not None]
 
     def _sleep(self, inbox: SignalInbox) -> None:
-        living = self._living()
-        if self._outcome is not None:
-            times = [self._deadline]
-            if not living:
-                return
-        else:
+        if self._outcome is None:
             times = [shard.due for shard in self._shards if shard.due is not None]
-        timeout = max(0.0, min(times) - time.monotonic()) if times else None
-        wait([inbox, *(process.sentinel for process in living)], timeout)
+        elif self._living():
+            times = [self._deadline]
+        else:
+            return
+        inbox.wait(min(times, default=math.inf) - time.monotonic())
 
     def _answer(self, signals: list[signal.Signals]) -> None:
         for number in signals:
             if number is signal.SIGCHLD:
                 continue
-            if self._outcome is None:
-                self._stop(Outcome.STOPPED, number.name)
-            else:
+            if self._asked:
                 self._kill_all()
+            elif self._outcome is None:
+                self._stop(Outcome.STOPPED, number.name)
+            self._asked = True
 
     def _bury(self) -> None:
         for shard in self._shards:
@@ -163,7 +166,7 @@ class Supervisor:
                 dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            # One of ours, dead only now, wakes the loop again: its sentinel is readable.
+            # One of ours, dead only now, wakes the loop again by its SIGCHLD.
             if dead is None or dead.si_pid in ours:
                 return
             os.waitpid(dead.si_pid, os.WNOHANG)
@@ -196,7 +199,7 @@ class Supervisor:
             self._handled = handled
             for each in self._shards:
                 each.progressed()
-        started_well = slot.age >= self._config.stable_after and not cause.too_many_errors
+        started_well = process.age >= self._config.stable_after and not cause.too_many_errors
         if started_well:
             shard.progressed()
         if started_well or slot.handled_count > process.handled_before:
@@ -251,13 +254,14 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         """Kill every child that is left and wait for its end, which the kernel does not delay."""
-        for shard in self._shards:
-            process = shard.process
-            if process is None:
-                continue
+        for process in self._living():
             process.kill()
-            self._killed += 1
-            while process.poll() is None:
-                wait([process.sentinel])
+        for shard in self._shards:
+            if shard.process is None:
+                continue
+            cause = shard.process.wait()
+            # It may have left by itself a moment before.
+            if cause is None or cause.exit_code == -signal.SIGKILL:
+                self._killed += 1
             shard.process = None
             self.slots[shard.number].gone()

@@ -1,0 +1,89 @@
+"""
+The program that ``PoolProcess`` starts: a supervisor of workers that run a function of a test module.
+
+Nothing here imports pytest or psutil: what runs in it is the pool and little else.
+"""
+
+import dataclasses
+import functools
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pool import Backoff, Child, Event, Outcome, PoolConfig, Supervisor
+
+# Replacements that a test waits for come soon.
+QUICK = {"first": 0.02, "maximum": 0.1}
+
+
+def say(what: str, **data: Any) -> None:
+    """Append a line to the record of the test, from whichever process."""
+    common = {"what": what, "pid": os.getpid(), "at": time.monotonic()}
+    line = json.dumps(common | data, default=str) + "\n"
+    os.write(record(), line.encode())
+
+
+@functools.cache
+def record() -> int:
+    """Return the descriptor of the record, which stays open for a program that changes its user or its limits."""
+    return os.open(os.environ["POOL_TEST_RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def say_event(event: Event) -> None:
+    """Record what a supervisor reports; process ids of events have their own meaning there."""
+    fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    say(type(event).__name__, **fields)
+
+
+def argument(name: str) -> Any:
+    """Return what the test has given to its work by name, None if it has given nothing."""
+    return json.loads(os.environ["POOL_TEST_ARGUMENTS"]).get(name)
+
+
+def flag(name: str) -> Path:
+    """Return the path of a file by which a test tells its work that something may happen now."""
+    return Path(os.environ["POOL_TEST_RECORD"]).parent / name
+
+
+def wait_for_flag(name: str) -> None:
+    """Block until the test raises the flag; a signal does not end it."""
+    while not flag(name).exists():
+        time.sleep(0.005)
+
+
+def config(settings: dict[str, Any]) -> PoolConfig:
+    """Return the pool's configuration, with quick replacements unless the settings say otherwise."""
+    settings = {"name": "test", "shutdown_timeout": 20.0, **settings}
+    return PoolConfig(**settings | {"backoff": Backoff(**QUICK | settings.get("backoff", {}))})
+
+
+def supervise(work: Callable[[Child], None], settings: dict[str, Any]) -> Outcome:
+    """Run a pool as a product would: nothing around it."""
+    return Supervisor(config(settings), work, on_event=say_event).run()
+
+
+def idle(child: Child) -> None:
+    """Work that waits for the stop."""
+    say("ready", shard=child.shard)
+    while not child.stop.requested:
+        child.slot.idle()
+        child.stop.wait(3600)
+    say("leaving", shard=child.shard)
+
+
+def _load(name: str) -> Callable[..., Any]:
+    module, function = name.split(":")
+    return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    """Run the function that the first argument names, with the work and the settings that the others give."""
+    record()
+    run, work, settings = sys.argv[1:]
+    outcome = _load(run)(_load(work), json.loads(settings))
+    say("end", outcome=outcome.name)
