@@ -52,6 +52,9 @@ _JSON_TYPES: Mapping[Any, tuple[tuple[type, ...], str]] = {
     dict: ((dict,), "an object"),
 }
 
+# Not every version of openedx-events that is supported has the one of metadata's id.
+_FROM_TEXT: Mapping[Any, Callable[[str], Any]] = {UUID: UUID, **DEFAULT_DESERIALIZERS}
+
 _EXAMPLES: Mapping[type, str] = {
     CourseKey: "course-v1:edX+DemoX+2026",
     UsageKey: "block-v1:edX+DemoX+2026+type@problem+block@welcome",
@@ -303,7 +306,7 @@ def _built(value: Any, expected: Any, path: str) -> Any:
     """Return the JSON value as an instance of the type that openedx-events' annotations ask for. Raises _Misfit."""
     if attrs.has(expected):
         return _record(value, expected, path)
-    if expected in DEFAULT_DESERIALIZERS:
+    if expected in _FROM_TEXT:
         return _from_text(value, expected, path)
     kind, arguments = get_origin(expected) or expected, get_args(expected)
     if kind not in _JSON_TYPES:
@@ -337,7 +340,7 @@ def _record(value: Any, data_class: type, path: str = "") -> Any:
 def _from_text(value: Any, expected: type, path: str) -> Any:
     text = _built(value, str, path)
     try:
-        return DEFAULT_DESERIALIZERS[expected](text)
+        return _FROM_TEXT[expected](text)
     except Exception:  # noqa: BLE001 -- each type of key has its own
         example = f" like {_EXAMPLES[expected]}" if expected in _EXAMPLES else ""
         raise _Misfit(f"{path} is {reprlib.repr(text)}, expected a {expected.__name__}{example}") from None
@@ -346,7 +349,7 @@ def _from_text(value: Any, expected: type, path: str) -> Any:
 def _check_keys(given: Collection[str], known: Collection[str], required: Collection[str], inside: str = "") -> None:
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
             raise _Misfit(f"key '{inside}{key}' is unknown, {hint}")
     for key in required:
