@@ -71,15 +71,31 @@ class RedisEventConsumer(EventBusConsumer):
         topic: without the prefix.
         group_id: consumer group.
         consumer_name: unique in the group; of a pool, the stem of its workers' names.
-        extra: the other keys of ``--extra``; see ``ConsumerSettings``.
+        last_read_msg_id, check_backlog, claim_msgs_older_than, extra: the other keys of ``--extra``; see
+            ``ConsumerSettings``.
 
     Nothing is validated here: openedx-events swallows every exception of a constructor.
     """
 
-    def __init__(self, topic: str, group_id: str, consumer_name: str | None = None, **extra: Any) -> None:
+    def __init__(  # noqa: PLR0917 -- as many by position as the published package takes
+        self,
+        topic: str,
+        group_id: str,
+        consumer_name: str | None = None,
+        last_read_msg_id: str | None = None,
+        check_backlog: bool = False,
+        claim_msgs_older_than: int | None = None,
+        **extra: Any,
+    ) -> None:
         self._topic = topic
         self._group = group_id
-        self._extra = {"consumer_name": consumer_name, **extra}
+        self._extra = {
+            "consumer_name": consumer_name,
+            "last_read_msg_id": last_read_msg_id,
+            "check_backlog": check_backlog,
+            "claim_msgs_older_than": claim_msgs_older_than,
+            **extra,
+        }
 
     def consume_indefinitely(self) -> None:
         """

@@ -223,7 +223,10 @@ def metadata(**attributes: Any) -> dict[str, Any]:
         ({"signal": "nowhere.NOTHING"}, "No module named 'nowhere'"),
         ({"signal": "nothing"}, f"expected a path like {LOGIN}"),
         ({"signal": "openedx_events.learning.signals.UserData"}, "is a type, not an OpenEdxPublicSignal"),
-        ({"signal": "openedx_events.learning.signals.COURSE_DISCUSSIONS_CHANGED"}, "cannot be sent by an event bus"),
+        (
+            {"signal": "openedx_events.content_authoring.signals.COURSE_CERTIFICATE_CONFIG_CHANGED"},
+            "cannot be sent by an event bus",
+        ),
         ({"topic": ""}, "--topic is ''"),
         ({"topic": " "}, "--topic is ' '"),
         ({"data": "{user: 7}"}, "--data is no JSON"),

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,23 @@ def test_a_signal_to_the_whole_group_is_a_graceful_stop(start_pool: Any, number:
     assert {each.shard for each in pool.records("leaving")} == {0, 1, 2}
     assert pool.records("Stopped")[0].killed == 0
     assert not pool.records("WorkerDied")
+
+
+def work_with_a_process(child: Child) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        say("ready", shard=child.shard)
+        child.stop.wait(3600)
+    say("finished", status=process.returncode)
+
+
+def test_ctrl_c_does_not_take_a_process_from_its_worker(start_pool: Any) -> None:
+    """SIGINT of a terminal is for the supervisor: what a worker has started to do its work goes on until it is done."""
+    pool = start_pool(work_with_a_process).wait_ready(1)
+
+    pool.send_to_group(signal.SIGINT)
+
+    assert pool.outcome() == "STOPPED"
+    assert pool.records("finished")[0].status == 0
 
 
 def finish_what_is_in_hand(child: Child) -> None:
