@@ -7,6 +7,7 @@ DEBUG = False
 # Log lines show the time of the clock on the wall of most servers, not that of Chicago, which is the default.
 TIME_ZONE = "UTC"
 USE_TZ = True
+TIME_ZONE = "UTC"
 
 INSTALLED_APPS = [
     "openedx_events",
@@ -21,6 +22,8 @@ DATABASES = {
 }
 
 EVENT_BUS_REDIS_CONNECTION_URL = connection_url()
+# No monitoring system: the default asks for New Relic's agent, and each worker would log that it is not there.
+OPENEDX_TELEMETRY: list[str] = []
 EVENT_BUS_TOPIC_PREFIX = "dev"
 EVENT_BUS_PRODUCER = "edx_event_bus_redis.create_producer"
 EVENT_BUS_CONSUMER = "edx_event_bus_redis.RedisEventConsumer"

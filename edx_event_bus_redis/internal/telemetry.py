@@ -6,6 +6,7 @@ Log lines hold what identifies an event, never its data.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +25,8 @@ from edx_event_bus_redis.internal.errors import (
 )
 from edx_event_bus_redis.internal.message import Message
 from edx_event_bus_redis.internal.settings import audit_logging_enabled
+
+logger = logging.getLogger(__name__)
 
 # The loggers of the published package, so that a deployment's logging configuration goes on to apply.
 consumer_logger = logging.getLogger("edx_event_bus_redis.internal.consumer")
@@ -59,7 +62,13 @@ class RunContext:
             consumer_logger.info("Message from Redis processed successfully")
 
     def set_attributes(self, message: Message | None, error: Exception | None = None) -> None:
-        """Tell the monitoring system what is being worked at."""
+        """Tell the monitoring system what is being worked at. Its failures are no reason to stop working."""
+        try:
+            self._set_attributes(message, error)
+        except Exception as failure:  # noqa: BLE001 -- back ends are foreign code
+            _log_failure(failure)
+
+    def _set_attributes(self, message: Message | None, error: Exception | None) -> None:
         # .. custom_attribute_name: redis_stream
         # .. custom_attribute_description: The stream's key.
         set_custom_attribute("redis_stream", self.full_topic)
@@ -169,4 +178,17 @@ def _record_exception(exception: Exception) -> None:
     try:
         raise exception
     except type(exception):
-        record_exception()
+        try:
+            record_exception()
+        except Exception as failure:  # noqa: BLE001 -- back ends are foreign code
+            _log_failure(failure)
+
+
+def _log_failure(failure: Exception) -> None:
+    _log_once(type(failure).__name__)
+
+
+@functools.cache
+def _log_once(kind: str) -> None:
+    """Log that the monitoring system fails, once for each kind of failure: it may do so several times an event."""
+    logger.error("The monitoring system fails with %s; this is said once", kind)

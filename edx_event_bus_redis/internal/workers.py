@@ -119,6 +119,10 @@ class RedisEventConsumer(EventBusConsumer):
         except TooManyErrors as error:
             logger.error("%s", error)
             raise SystemExit(EXIT_GAVE_UP) from None
+        except Exception:
+            # consume_events would log it too, and end with status 0.
+            logger.exception("Consumer %s failed", self._extra["consumer_name"])
+            raise SystemExit(EXIT_GAVE_UP) from None
 
 
 def _consume_here(settings: ConsumerSettings) -> None:

@@ -1,6 +1,7 @@
 """Events that cannot be handled, and workers that keep failing."""
 
 import re
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -9,6 +10,11 @@ import redis
 from tests.support.events import add_logins, login_fields
 from tests.support.receivers import SECRET
 from tests.support.waiting import wait_until
+
+BACKENDS = pytest.mark.skipif(
+    find_spec("edx_django_utils.monitoring.internal.backends") is None,
+    reason="this version of edx-django-utils has no back ends to choose from",
+)
 
 ERROR = "Error consuming event from Redis: "
 
@@ -135,6 +141,23 @@ def test_a_pool_that_only_crashes_gives_up(consume: Any, client: redis.Redis, st
     assert "gave up after" in pool.log
     assert client.xpending(stream_name, "group")["pending"] > 0
     assert pool.handled() == []
+
+
+@BACKENDS
+@pytest.mark.parametrize("workers", [None, 1])
+def test_a_broken_monitoring_system_costs_nothing(
+    consume: Any, client: redis.Redis, stream_name: str, workers: int | None
+) -> None:
+    """A monitoring back end that raises is logged once; events are handled all the same."""
+    settings = {"OPENEDX_TELEMETRY": ["tests.support.monitoring.BrokenBackend"]}
+    consumer = consume(settings=settings, workers=workers).wait_running()
+    add_logins(client, stream_name, 1, "raise")
+
+    consumer.wait_handled(len(add_logins(client, stream_name, 3)))
+
+    wait_until(lambda: client.xpending(stream_name, "group")["pending"] == 0, what="nothing pending")
+    assert consumer.log.count("The monitoring system fails with AttributeError; this is said once") == 1
+    assert consumer.stop() == 0
 
 
 def test_one_crashing_event_does_not_stop_the_others(consume: Any, client: redis.Redis, stream_name: str) -> None:

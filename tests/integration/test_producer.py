@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -21,6 +22,11 @@ from tests.support.events import SIGNAL, TOPIC, login_data
 from tests.support.receivers import SECRET
 
 FIELDS = [b"type", b"id", b"source", b"time", b"minorversion", b"sourcehost", b"sourcelib", b"event_data"]
+
+BACKENDS = pytest.mark.skipif(
+    find_spec("edx_django_utils.monitoring.internal.backends") is None,
+    reason="this version of edx-django-utils has no back ends to choose from",
+)
 
 # Generous: a machine under load is slow. What the tests tell apart is a bound from none.
 BOUNDED = 20
@@ -130,6 +136,17 @@ def test_data_that_does_not_fit_is_no_error_for_the_caller(
 
     assert client.exists(stream_name) == 0
     assert failure(caplog).startswith("Error delivering message to Redis event bus.")
+
+
+@BACKENDS
+def test_a_broken_monitoring_system_is_no_error_for_the_caller(
+    producer: RedisEventProducer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A monitoring back end that raises does not keep the failure of a delivery out of the log."""
+    with override_settings(OPENEDX_TELEMETRY=["tests.support.monitoring.BrokenBackend"]):
+        send(producer, {"usher": 1})
+
+    assert "Error delivering message to Redis event bus." in caplog.text
 
 
 def test_a_wrong_setting_is_no_error_for_the_caller(

@@ -1,0 +1,15 @@
+"""A monitoring back end that does not work."""
+
+from typing import Any
+
+from edx_django_utils.monitoring.internal.backends import TelemetryBackend
+
+
+class BrokenBackend(TelemetryBackend):
+    """Fails at whatever it is asked."""
+
+    def _fail(self, *_: Any, **__: Any) -> None:
+        raise AttributeError("not in this version of the agent")
+
+    set_attribute = record_exception = create_span = _fail
+    tag_root_span_with_error = set_local_root_span_name = _fail
