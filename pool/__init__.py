@@ -38,9 +38,9 @@ from pool.backoff import Backoff
 from pool.child import EXIT_TOO_MANY_ERRORS, Child
 from pool.config import PoolConfig
 from pool.errors import PoolConfigError, PoolError
-from pool.events import Cause, Event, ForkFailed, GaveUp, Stopped, Stopping, WorkerDied, WorkerStarted
+from pool.events import Cause, Death, Event, ForkFailed, GaveUp, Stopped, Stopping, WorkerDied, WorkerStarted
 from pool.signals import SignalInbox, blocked
-from pool.slots import Slot, Slots, State
+from pool.slots import Item, Slot, Slots, State
 from pool.stop import Stop, stop_on_signals
 from pool.supervisor import Outcome, Supervisor
 
@@ -49,9 +49,11 @@ __all__ = [
     "Backoff",
     "Cause",
     "Child",
+    "Death",
     "Event",
     "ForkFailed",
     "GaveUp",
+    "Item",
     "Outcome",
     "PoolConfig",
     "PoolConfigError",

@@ -17,8 +17,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pool.events import Death
 from pool.signals import SignalInbox
 from pool.slots import Slot, Slots
+from pool.stacks import Stacks
 from pool.stop import Stop
 
 # EX_TEMPFAIL of sysexits.h: "try again later".
@@ -44,27 +46,41 @@ class Child:
         slot: its own slot, to write.
         slots: all slots, to read.
         stop: when to leave.
+        former: how the worker died that had this shard before; None for the first one.
     """
 
     shard: int
     slot: Slot
     slots: Slots
     stop: Stop
+    former: Death | None = None
 
 
 Work = Callable[[Child], None]
 
 
-def run_child(parent: int, shard: int, slots: Slots, stop_timeout: float, work: Work) -> None:
+@dataclass(frozen=True)
+class Post:
+    """What the supervisor has for the workers of one shard, one after the other."""
+
+    shard: int
+    slots: Slots
+    stacks: Stacks
+    stop_timeout: float
+    work: Work
+
+
+def run_child(parent: int, post: Post, former: Death | None) -> None:
     """Be a worker: runs in the forked process, with MANAGED signals still held back."""
     _die_with(parent)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    slot = slots[shard]
+    post.stacks.register()
+    slot = post.slots[post.shard]
     slot.started(os.getpid())
     with SignalInbox((signal.SIGTERM,)) as inbox:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, MANAGED)
-        work(Child(shard, slot, slots, Stop(inbox, stop_timeout, parent)))
+        post.work(Child(post.shard, slot, post.slots, Stop(inbox, post.stop_timeout, parent), former))
 
 
 def _die_with(parent: int) -> None:

@@ -17,6 +17,8 @@ class PoolConfig:
         name: what the pool is called: shard 0 of ``c1`` is the process ``c1.0`` in a traceback.
         workers: number of shards, from 1.
         shutdown_timeout: seconds that a graceful stop may take until what is left is killed; above 0.
+        item_timeout: seconds that an item may be in hand. Then the worker's Python stack is taken and the worker is
+            killed, whatever it is doing; None for as long as it takes.
         backoff: delays between replacements that achieve nothing.
         give_up_after: the pool gives up when one shard was replaced so many times in a row and no worker of the pool
             achieved anything meanwhile. The default, 8, is half a minute with the default backoff: longer than a
@@ -35,6 +37,7 @@ class PoolConfig:
     name: str
     workers: int
     shutdown_timeout: float = 30.0
+    item_timeout: float | None = None
     backoff: Backoff = field(default_factory=Backoff)
     give_up_after: int = 8
     give_up_after_each: int = 5
@@ -45,7 +48,8 @@ class PoolConfig:
         for count in ("workers", "give_up_after", "give_up_after_each", "give_up_after_error_limits"):
             if getattr(self, count) < 1:
                 raise PoolConfigError(f"{count} is {getattr(self, count)!r}, it must be at least 1")
-        for seconds in ("shutdown_timeout", "stable_after"):
+        for seconds in ("shutdown_timeout", "stable_after", "item_timeout"):
+            value = getattr(self, seconds)
             # Written so that NaN, which compares false with everything, is refused.
-            if not getattr(self, seconds) > 0:
+            if value is not None and not value > 0:
                 raise PoolConfigError(f"{seconds} is {getattr(self, seconds)!r}, it must be above 0 seconds")

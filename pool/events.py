@@ -16,12 +16,16 @@ class Cause:
     Attributes:
         exit_code: its exit status, or minus the number of the signal that ended it (as ``multiprocess`` has it).
         too_many_errors: it left because it reached its limit of consecutive errors.
+        timed_out_after: seconds that it had its last item in hand when it was killed for that; None if it was not.
     """
 
     exit_code: int
     too_many_errors: bool = False
+    timed_out_after: float | None = None
 
     def __str__(self) -> str:
+        if self.timed_out_after is not None:
+            return f"timed out after {self.timed_out_after:.1f} s"
         if self.too_many_errors:
             return "too many consecutive errors"
         if self.exit_code >= 0:
@@ -31,6 +35,24 @@ class Cause:
         except ValueError:
             # A real-time signal, which has a number only.
             return f"signal {-self.exit_code}"
+
+
+@dataclass(frozen=True)
+class Death:
+    """
+    What a worker is told of the one that had its shard before.
+
+    Attributes:
+        cause: why it died.
+        item: what it had in hand, None if nothing.
+        seconds_in_hand: for how long.
+        stack: the Python stacks of its threads shortly before it was killed for a time-out; else empty.
+    """
+
+    cause: Cause
+    item: Item | None
+    seconds_in_hand: float
+    stack: str = ""
 
 
 @dataclass(frozen=True)

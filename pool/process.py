@@ -8,11 +8,9 @@ import time
 from multiprocess.context import ForkProcess
 from multiprocess.popen_fork import Popen
 
-from pool.child import EXIT_TOO_MANY_ERRORS, MANAGED, Work, run_child
-from pool.config import PoolConfig
-from pool.events import Cause
+from pool.child import EXIT_TOO_MANY_ERRORS, MANAGED, Post, run_child
+from pool.events import Cause, Death
 from pool.signals import blocked
-from pool.slots import Slots
 
 
 class WorkerProcess:
@@ -22,13 +20,13 @@ class WorkerProcess:
     Creating it forks. Raises OSError when the operating system has no process to give.
     """
 
-    def __init__(self, config: PoolConfig, shard: int, slots: Slots, work: Work) -> None:
-        self.handled_before = slots[shard].handled_count
+    def __init__(self, name: str, post: Post, former: Death | None) -> None:
+        self.settled_before = post.slots[post.shard].settled_count
         self._started = time.monotonic()
         self._process = _Process(
             target=run_child,
-            name=f"{config.name}.{shard}",
-            args=(os.getpid(), shard, slots, config.shutdown_timeout, work),
+            name=f"{name}.{post.shard}",
+            args=(os.getpid(), post, former),
         )
         # A signal between the fork and the child's own handlers would be answered with the parent's.
         with blocked(MANAGED):

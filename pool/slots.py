@@ -18,7 +18,7 @@ _SLOT_BYTES = _FIELDS * 8
 
 # Position of each field in its slot. The last two hold floats: seconds of the monotonic clock, which is one clock for
 # all processes of a machine.
-_STATE, _PID, _ITEM_HIGH, _ITEM_LOW, _HANDLED, _FAILED, _ERRORS, _MARK_HIGH, _MARK_LOW, _HELD = range(10)
+_STATE, _PID, _ITEM_HIGH, _ITEM_LOW, _HANDLED, _FAILED, _ERRORS, _MARK_HIGH, _MARK_LOW, _HELD, _SETTLED = range(11)
 _BEAT, _SINCE = 14, 15
 
 
@@ -79,6 +79,7 @@ class Slot:
         numbers = self._numbers
         numbers[_STATE] = State.IDLE
         numbers[_HANDLED] += 1
+        numbers[_SETTLED] += 1
         numbers[_ERRORS] = 0
 
     def failed(self) -> None:
@@ -86,6 +87,11 @@ class Slot:
         numbers = self._numbers
         numbers[_STATE] = State.IDLE
         numbers[_FAILED] += 1
+
+    def disposed_of(self) -> None:
+        """Count progress of another kind: an item that killed workers is out of the way. It is failed as well."""
+        self.failed()
+        self._numbers[_SETTLED] += 1
 
     def errors(self, in_a_row: int) -> None:
         """Record how many errors in a row the child has seen."""
@@ -141,6 +147,11 @@ class Slot:
         return self._numbers[_HANDLED]
 
     @property
+    def settled_count(self) -> int:
+        """Items that this shard has handled or disposed of since the pool's start: its progress."""
+        return self._numbers[_SETTLED]
+
+    @property
     def failed_count(self) -> int:
         """Items failed in this shard since the pool's start."""
         return self._numbers[_FAILED]
@@ -190,9 +201,9 @@ class Slots:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def handled(self) -> int:
-        """Return how many items all shards together have handled."""
-        return sum(slot.handled_count for slot in self._slots)
+    def settled(self) -> int:
+        """Return how many items all shards together have handled or disposed of."""
+        return sum(slot.settled_count for slot in self._slots)
 
     def furthest(self) -> Item:
         """Return the furthest item that any shard has seen, (0, 0) if none."""

@@ -17,16 +17,21 @@ import gc
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pool.child import MANAGED, Work
+from pool.child import MANAGED, Post, Work
 from pool.config import PoolConfig
-from pool.events import Cause, Event, ForkFailed, GaveUp, Stopped, Stopping, WorkerDied, WorkerStarted
+from pool.events import Cause, Death, Event, ForkFailed, GaveUp, Stopped, Stopping, WorkerDied, WorkerStarted
 from pool.process import WorkerProcess
 from pool.signals import SignalInbox, blocked
-from pool.slots import Slots
+from pool.slots import Item, Slots
+from pool.stacks import Stacks
+
+# Seconds that a worker has to write its stacks before it is killed. It takes milliseconds.
+_STACK_SECONDS = 0.2
 
 
 class Outcome(enum.Enum):
@@ -36,21 +41,35 @@ class Outcome(enum.Enum):
     GAVE_UP = "gave up"
 
 
+@dataclass(frozen=True)
+class _Overdue:
+    """An item that has been in hand for too long: its worker was asked for its stack, and is to be killed at a time."""
+
+    item: Item
+    seconds: float
+    kill_at: float
+
+
 @dataclass
 class _Shard:
     """
     The supervisor's knowledge of one shard.
 
-    ``failures``: deaths in a row without anything handled by this shard, which set the delay of its replacement.
-    ``barren``: deaths in a row without anything handled by the whole pool, which lead to giving up; ``error_limits``:
-    how many of them, counted from the last, were for too many errors.
+    ``failures``: deaths in a row without anything handled by this shard, which set the delay of its replacement;
+    ``refusals``: forks in a row that failed, which set the delay of the next try. ``barren``: deaths in a row without
+    anything handled by the whole pool, which lead to giving up; ``error_limits``: how many of them, counted from the
+    last, were for too many errors.
     """
 
     number: int
+    post: Post
     process: WorkerProcess | None = None
     last_pid: int | None = None
+    former: Death | None = None
+    overdue: _Overdue | None = None
     due: float | None = None
     failures: int = 0
+    refusals: int = 0
     barren: int = 0
     error_limits: int = 0
 
@@ -87,11 +106,13 @@ class Supervisor:
     ) -> None:
         self.slots = Slots(config.workers)
         self._config = config
-        self._work = work
         self._tell = on_event
         self._before_fork = before_fork
-        self._shards = [_Shard(number) for number in range(config.workers)]
-        self._handled = 0
+        self._shards = [
+            _Shard(number, Post(number, self.slots, Stacks(), config.shutdown_timeout, work))
+            for number in range(config.workers)
+        ]
+        self._settled = 0
         self._replacements = 0
         self._outcome: Outcome | None = None
         self._asked = False
@@ -135,6 +156,7 @@ class Supervisor:
     def _sleep(self, inbox: SignalInbox) -> None:
         if self._outcome is None:
             times = [shard.due for shard in self._shards if shard.due is not None]
+            times += [self._overdue_at(shard) for shard in self._shards if shard.process is not None]
         elif self._living():
             times = [self._deadline]
         else:
@@ -160,6 +182,8 @@ class Supervisor:
 
     def _reap_strangers(self) -> None:
         """Bury the dead that are not ours: process 1 inherits the orphans of its container."""
+        if sys.platform != "linux":
+            return
         ours = {process.pid for process in self._living()}
         while True:
             try:
@@ -175,7 +199,12 @@ class Supervisor:
         process, slot = shard.process, self.slots[shard.number]
         assert process is not None
         item, seconds_in_hand = slot.item, slot.seconds_in_hand
-        shard.process, shard.last_pid = None, process.pid
+        stack = ""
+        if shard.overdue is not None and shard.overdue.item == item and cause.exit_code == -signal.SIGKILL:
+            cause = replace(cause, timed_out_after=shard.overdue.seconds)
+            stack = shard.post.stacks.read()
+        shard.process, shard.last_pid, shard.overdue = None, process.pid, None
+        shard.former = Death(cause, item, seconds_in_hand, stack)
         if self._outcome is not None:
             slot.gone()
             return
@@ -194,15 +223,15 @@ class Supervisor:
     def _judge(self, shard: _Shard, process: WorkerProcess, cause: Cause) -> None:
         """Bring the shard's counts up to date with a death."""
         slot = self.slots[shard.number]
-        handled = self.slots.handled()
-        if handled > self._handled:
-            self._handled = handled
+        settled = self.slots.settled()
+        if settled > self._settled:
+            self._settled = settled
             for each in self._shards:
                 each.progressed()
         started_well = process.age >= self._config.stable_after and not cause.too_many_errors
         if started_well:
             shard.progressed()
-        if started_well or slot.handled_count > process.handled_before:
+        if started_well or slot.settled_count > process.settled_before:
             shard.failures = 0
         shard.failures += 1
         shard.barren += 1
@@ -223,20 +252,45 @@ class Supervisor:
                 self._kill_all()
             return
         for shard in self._shards:
-            if shard.process is None and (shard.due is None or shard.due <= now):
+            if shard.process is not None:
+                self._time_out(shard, shard.process, now)
+            elif shard.due is None or shard.due <= now:
                 self._fork(shard)
+
+    def _time_out(self, shard: _Shard, process: WorkerProcess, now: float) -> None:
+        """Ask for the stack of a worker whose item is overdue; kill it a moment later, unless it has let go of it."""
+        slot, timeout = self.slots[shard.number], self._config.item_timeout
+        if timeout is None:
+            return
+        item, seconds = slot.item, slot.seconds_in_hand
+        if shard.overdue is not None and shard.overdue.item != item:
+            shard.overdue = None
+        if shard.overdue is not None:
+            if now >= shard.overdue.kill_at:
+                process.kill()
+        elif item is not None and seconds >= timeout:
+            shard.post.stacks.request(process.pid)
+            shard.overdue = _Overdue(item, seconds, now + _STACK_SECONDS)
+
+    def _overdue_at(self, shard: _Shard) -> float:
+        """The time at which something is due for what a worker has in hand, or may take in hand now."""
+        if self._config.item_timeout is None:
+            return math.inf
+        if shard.overdue is not None:
+            return max(shard.overdue.kill_at, time.monotonic() + _STACK_SECONDS / 10)
+        return time.monotonic() + self._config.item_timeout - self.slots[shard.number].seconds_in_hand
 
     def _fork(self, shard: _Shard) -> None:
         self._before_fork()
         try:
-            shard.process = WorkerProcess(self._config, shard.number, self.slots, self._work)
+            shard.process = WorkerProcess(self._config.name, shard.post, shard.former)
         except OSError as error:
-            shard.failures += 1
-            delay = self._config.backoff.delay(shard.failures + 1)
+            shard.refusals += 1
+            delay = self._config.backoff.delay(shard.refusals + 1)
             shard.due = time.monotonic() + delay
             self._tell(ForkFailed(shard.number, error, delay))
             return
-        shard.due = None
+        shard.due, shard.refusals = None, 0
         if shard.last_pid is not None:
             self._replacements += 1
         self._tell(WorkerStarted(shard.number, shard.process.pid, shard.last_pid))

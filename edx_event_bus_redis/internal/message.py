@@ -17,10 +17,21 @@ class Entry(NamedTuple):
     Attributes:
         id: ``<milliseconds>-<sequence>``.
         fields: field names and values, alternating; None if the entry is pending and its data is gone.
+        origin: the id that it had in the topic's stream, if it is delivered again; else None.
+        failures: how often receivers have failed to handle it before.
+        history: JSON list of what it was a dead letter for before, oldest first; empty if it was none.
     """
 
     id: bytes
     fields: list[bytes] | None
+    origin: bytes | None = None
+    failures: int = 0
+    history: bytes = b""
+
+    @property
+    def original_id(self) -> bytes:
+        """The id that the entry has or had in the topic's stream."""
+        return self.origin or self.id
 
 
 class Message(NamedTuple):
@@ -64,7 +75,7 @@ def parse_entry(entry: Entry, stream: str) -> Message:
     event_data = fields.get(b"event_data")
     if event_data is None:
         raise UnusableMessageError("field 'event_data' is missing")
-    return Message(stream, entry.id, decode_headers(fields), event_data)
+    return Message(stream, entry.original_id, decode_headers(fields), event_data)
 
 
 def split_id(entry_id: bytes) -> tuple[int, int]:

@@ -8,6 +8,16 @@ def stream_key(topic: str, prefix: str | None) -> str:
     return f"{prefix}-{topic}" if prefix else topic
 
 
+def group_key(stream: str, kind: str, group: str) -> str:
+    """
+    Return a key that belongs to one group of a stream, in the stream's hash slot.
+
+    Kinds: ``dead`` (dead letters), ``later`` (events that wait for their retry), ``again`` (events to be delivered to
+    this group again), ``starts`` (how often suspects were started).
+    """
+    return f"{{{stream}}}:{kind}:{group}"
+
+
 def shard_consumer_name(consumer_name: str, shard: int) -> str:
     """Return the consumer name of one worker of a pool."""
     return f"{consumer_name}.{shard}"

@@ -10,6 +10,7 @@ Where a consumer's next entries come from: its own pending ones, then those it c
 
 from __future__ import annotations
 
+import enum
 import random
 import time
 from collections.abc import Sequence
@@ -34,6 +35,13 @@ _CLAIM_LONGEST = 60.0
 _SHORTEST_BLOCK = 0.001
 
 
+class LeftBy(enum.Enum):
+    """Whose pending entries were read."""
+
+    PREDECESSOR = "the process that had this consumer name before"
+    ANOTHER = "a consumer of another name"
+
+
 class Batch(NamedTuple):
     """
     What was read.
@@ -42,11 +50,14 @@ class Batch(NamedTuple):
         entries: to be handled.
         gone: ids of entries whose data was trimmed or deleted, and which are still pending.
         gone_already: number of such entries that the server has taken off the pending entries list itself.
+        left_by: the process that may have had one of them in hand when it died, or None: the entries are new, or were
+            on their way to this consumer when a connection broke.
     """
 
     entries: list[Entry]
     gone: list[bytes]
     gone_already: int = 0
+    left_by: LeftBy | None = None
 
 
 class Reader:
@@ -66,6 +77,7 @@ class Reader:
         self._consumer = consumer
         self._claim_older_than = claim_older_than
         self._pending_cursor: bytes | None = _START
+        self._first_pass = True
         self._sweep_due = self._again(_SWEEP_INTERVAL)
         self._claim_cursor: bytes | None = _START if claim_older_than is not None else None
         self._claim_due = 0.0
@@ -75,14 +87,14 @@ class Reader:
         self._pending_cursor = _START
         self._sweep_due = time.monotonic() + _SWEEP_AGAIN
 
-    def read(self, count: int, acknowledge: Sequence[bytes], block: float) -> Batch:
+    def read(self, count: int, acknowledge: Sequence[bytes] = (), block: float | None = None) -> Batch:
         """
         Return the next entries.
 
         Arguments:
             count: entries to return at the most.
             acknowledge: ids to acknowledge before; they are, if this returns.
-            block: seconds to wait at the most if there is nothing.
+            block: seconds to wait at the most if there is nothing, None not to wait.
 
         Raises:
             ServerError: and its subclasses; ``failed`` must be called then, before the next read.
@@ -106,9 +118,10 @@ class Reader:
         entries = self._stream.read_pending(self._group, self._consumer, self._pending_cursor, count)
         if not entries:
             self._pending_cursor = None
+            self._first_pass = False
             return None
         self._pending_cursor = entries[-1].id
-        return _sorted_out(entries)
+        return _sorted_out(entries)._replace(left_by=LeftBy.PREDECESSOR if self._first_pass else None)
 
     def _claims(self) -> bool:
         return self._claim_cursor is not None and time.monotonic() >= self._claim_due
@@ -123,12 +136,12 @@ class Reader:
                 interval = min(max(self._claim_older_than / 10_000, _CLAIM_SHORTEST), _CLAIM_LONGEST)
                 self._claim_due = self._again(interval)
             if claimed.entries or claimed.gone:
-                return _sorted_out(claimed.entries)._replace(gone_already=claimed.gone)
+                return _sorted_out(claimed.entries)._replace(gone_already=claimed.gone, left_by=LeftBy.ANOTHER)
         return None
 
-    def _new(self, count: int, acknowledge: Sequence[bytes], block: float) -> Batch:
+    def _new(self, count: int, acknowledge: Sequence[bytes], block: float | None) -> Batch:
         # Without blocking while there is something to acknowledge: a busy consumer asks once, an idle one twice.
-        if acknowledge:
+        if acknowledge or block is None:
             entries = self._stream.read_new(self._group, self._consumer, count, acknowledge=acknowledge)
             return _sorted_out(entries)
         due = self._sweep_due if self._claim_cursor is None else min(self._sweep_due, self._claim_due)

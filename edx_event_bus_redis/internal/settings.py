@@ -65,6 +65,9 @@ _OPTIONS: Mapping[str, _Option] = {
     "check_backlog": _Option(values.flag, default=False),
     "last_read_msg_id": _Option(values.entry_id),
     "claim_msgs_older_than": _Option(values.count(1), setting="EVENT_BUS_REDIS_CONSUMER_CLAIM_MSGS_OLDER_THAN"),
+    "max_retries": _Option(values.count(0), default=0, setting="EVENT_BUS_REDIS_CONSUMER_MAX_RETRIES"),
+    "max_deliveries": _Option(values.count(1), default=3, setting="EVENT_BUS_REDIS_CONSUMER_MAX_DELIVERIES"),
+    "handler_timeout": _Option(values.seconds, setting="EVENT_BUS_REDIS_CONSUMER_HANDLER_TIMEOUT"),
     "shutdown_timeout": _Option(values.seconds, default=30.0, setting="EVENT_BUS_REDIS_CONSUMER_SHUTDOWN_TIMEOUT"),
 }
 
@@ -103,10 +106,14 @@ class ConsumerSettings:
         last_read_msg_id: where the cursor is moved to at the start, None for nowhere.
         claim_msgs_older_than: milliseconds that an entry must be pending without a sign of life until it is claimed
             from another consumer, None for never.
+        max_retries: how often an event is tried again when receivers failed to handle it.
+        max_deliveries: how often an event is started if its worker dies of it or times out.
+        handler_timeout: seconds that handling one event may take, None for as long as it wants.
         shutdown_timeout: seconds that a graceful stop may take.
         poll_timeout: seconds that the consumer waits for new entries before it reports that it is idle.
         poll_failure_sleep: seconds to wait after the first failure to get entries.
         consecutive_errors_limit: errors in a row after which a consumer leaves, None for never.
+        dead_letters_max_len: dead letters that a group keeps, approximately.
     """
 
     url: str = attrs.field(repr=connection_url.redacted)
@@ -118,10 +125,14 @@ class ConsumerSettings:
     check_backlog: bool
     last_read_msg_id: str | None
     claim_msgs_older_than: int | None
+    max_retries: int
+    max_deliveries: int
+    handler_timeout: float | None
     shutdown_timeout: float
     poll_timeout: float
     poll_failure_sleep: float
     consecutive_errors_limit: int | None
+    dead_letters_max_len: int
 
 
 def consumers_enabled() -> bool:
@@ -214,6 +225,10 @@ def load_consumer_settings(topic: object, group: object, extra: Mapping[str, obj
         consecutive_errors_limit=_setting(
             "EVENT_BUS_REDIS_CONSUMER_CONSECUTIVE_ERRORS_LIMIT", values.errors_limit, None
         ),
+        # .. setting_name: EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN
+        # .. setting_default: 10000
+        # .. setting_description: How many dead letters each group of a stream keeps, about; the oldest go first.
+        dead_letters_max_len=_setting("EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN", values.max_len, 10_000),
     )
 
 
@@ -232,6 +247,7 @@ def all_errors() -> list[ConfigurationError]:
     collect(lambda: _setting("EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT", values.seconds, None))
     collect(lambda: _setting("EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP", values.seconds_or_zero, None))
     collect(lambda: _setting("EVENT_BUS_REDIS_CONSUMER_CONSECUTIVE_ERRORS_LIMIT", values.errors_limit, None))
+    collect(lambda: _setting("EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN", values.max_len, None))
     for option in _OPTIONS.values():
         if option.setting is not None:
             collect(functools.partial(_setting, option.setting, option.convert, None))

@@ -187,7 +187,7 @@ class Stream:
     def read_pending(self, group: str, consumer: str, after: bytes, count: int) -> list[Entry]:
         """Return the consumer's own pending entries behind an id, oldest first. Raises GroupMissing."""
         with translated_errors():
-            return _entries(self._client.execute_command(*self._read(group, consumer, count), after))
+            return self._entries(self._client.execute_command(*self._read(group, consumer, count), after))
 
     def read_new(
         self, group: str, consumer: str, count: int, *, acknowledge: Sequence[bytes] = (), block: float | None = None
@@ -209,7 +209,7 @@ class Stream:
         read = (*self._read(group, consumer, count, milliseconds), b">")
         with translated_errors():
             if not acknowledge:
-                return _entries(self._client.execute_command(*read))
+                return self._entries(self._client.execute_command(*read))
             pipeline = self._client.pipeline(transaction=False)
             pipeline.execute_command("XACK", self.key, group, *acknowledge)
             pipeline.execute_command(*read)
@@ -218,7 +218,7 @@ class Stream:
             for result in (acknowledged, reply):
                 if isinstance(result, Exception):
                     raise result
-            return _entries(reply)
+            return self._entries(reply)
 
     def claim(self, group: str, consumer: str, min_idle: int, cursor: bytes, count: int) -> Claimed:
         """
@@ -237,8 +237,15 @@ class Stream:
             )
         # Redis 6.2 gives two parts, with nil for an entry whose data is gone and which stays pending. 7 and newer give
         # three: the last one has the ids of such entries, which are not pending any more.
-        entries = [Entry(raw[0], raw[1]) for raw in reply[1] if raw is not None]
+        entries = [self._entry(raw[0], raw[1]) for raw in reply[1] if raw is not None]
         return Claimed(reply[0], entries, len(reply[2]) if len(reply) > 2 else 0)
+
+    def _entries(self, reply: Reply) -> list[Entry]:
+        # One stream was asked for, so there is one at the most: [[key, [[id, [name, value, …]], …]]]
+        return [self._entry(raw[0], raw[1]) for raw in reply[0][1]] if reply else []
+
+    def _entry(self, entry_id: bytes, fields: list[bytes] | None) -> Entry:
+        return Entry(entry_id, fields)
 
     def _read(self, group: str, consumer: str, count: int, block: int | None = None) -> tuple[Any, ...]:
         blocking = () if block is None else ("BLOCK", block)
@@ -252,8 +259,3 @@ def _pairs(raw: list[Any]) -> dict[bytes, Any]:
 def _consumer(raw: list[Any]) -> Consumer:
     fields = _pairs(raw)
     return Consumer(fields[b"name"].decode(errors="replace"), fields[b"pending"], fields[b"idle"])
-
-
-def _entries(reply: Reply) -> list[Entry]:
-    # One stream was asked for, so there is one at the most: [[key, [[id, [name, value, …]], …]]]
-    return [Entry(raw[0], raw[1]) for raw in reply[0][1]] if reply else []

@@ -14,26 +14,31 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import redis
 from django.core.cache import close_caches
 from django.db import connections
 from openedx_events.event_bus import EventBusConsumer
 
 from edx_event_bus_redis.internal.client import make_client, reply_timeout
-from edx_event_bus_redis.internal.consumer import Consumer, Progress
+from edx_event_bus_redis.internal.consumer import Consumer
 from edx_event_bus_redis.internal.errors import AccessRefused, ConfigurationError, ServerError, TooManyErrors
 from edx_event_bus_redis.internal.group import set_up_group
-from edx_event_bus_redis.internal.message import join_id, split_id
+from edx_event_bus_redis.internal.message import Entry, join_id, split_id
 from edx_event_bus_redis.internal.names import shard_consumer_name, stream_key
+from edx_event_bus_redis.internal.protocols import Progress
 from edx_event_bus_redis.internal.settings import ConsumerSettings, consumers_enabled, load_consumer_settings
 from edx_event_bus_redis.internal.stream import Stream
+from edx_event_bus_redis.internal.suspects import Death as EntryDeath
 from edx_event_bus_redis.internal.telemetry import RunContext, consumer_logger
 from pool import (
     EXIT_TOO_MANY_ERRORS,
     Backoff,
     Child,
+    Death,
     Event,
     ForkFailed,
     GaveUp,
+    Item,
     Outcome,
     PoolConfig,
     SignalInbox,
@@ -155,14 +160,17 @@ class _SlotProgress:
     def idle(self) -> None:
         self.slot.idle()
 
-    def begin(self, entry_id: bytes) -> None:
-        self.slot.begin(*split_id(entry_id))
+    def begin(self, entry: Entry) -> None:
+        self.slot.begin(*_item_of(entry))
 
     def succeeded(self) -> None:
         self.slot.succeeded()
 
     def failed(self) -> None:
         self.slot.failed()
+
+    def disposed_of(self) -> None:
+        self.slot.disposed_of()
 
     def errors(self, in_a_row: int) -> None:
         self.slot.errors(in_a_row)
@@ -180,15 +188,42 @@ class _SlotProgress:
         return join_id(*max(self.slots.furthest(), split_id(self.floor)))
 
 
-def _open_stream(settings: ConsumerSettings) -> tuple[Stream, float]:
-    """Return the stream on connections of its own, and for how many seconds a read of it may block."""
-    client = make_client(settings.url, timeout=_TIMEOUT, connect_timeout=_CONNECT_TIMEOUT)
-    return Stream(client, stream_key(settings.topic, settings.topic_prefix)), reply_timeout(client) * _BLOCK_SHARE
+# Ids of the topic's stream and of the group's own one are told apart by a bit that no sequence number reaches.
+_AGAIN = 1 << 63
+
+
+def _item_of(entry: Entry) -> tuple[int, int]:
+    milliseconds, sequence = split_id(entry.id)
+    return milliseconds, sequence | _AGAIN if entry.origin else sequence
+
+
+def _id_of(item: Item) -> tuple[bytes, bool]:
+    """Return the id of the entry, and whether it is one of the group's own stream."""
+    return join_id(item.high, item.low & ~_AGAIN), bool(item.low & _AGAIN)
+
+
+def _death_by_entry(former: Death | None) -> EntryDeath | None:
+    """Return how the worker's predecessor died of an entry; None if it had none in hand, or did not die of it."""
+    if former is None or former.item is None or former.cause.too_many_errors:
+        return None
+    entry_id, again = _id_of(former.item)
+    timed_out = former.cause.timed_out_after
+    if timed_out is not None:
+        cause = f"timed out after {timed_out:.1f} s"
+    elif former.cause.exit_code < 0:
+        cause = f"killed its worker: {former.cause}"
+    else:
+        cause = f"ended its worker: {former.cause}"
+    return EntryDeath(entry_id, again, cause, str(former.cause), former.stack)
+
+
+def _connect(settings: ConsumerSettings) -> redis.Redis:
+    return make_client(settings.url, timeout=_TIMEOUT, connect_timeout=_CONNECT_TIMEOUT)
 
 
 def _set_up(settings: ConsumerSettings, stop: Stop) -> bytes | None:
     """Set up the group as soon as Redis can be reached; return its cursor, None if a stop is requested before."""
-    stream, _ = _open_stream(settings)
+    stream = Stream(_connect(settings), stream_key(settings.topic, settings.topic_prefix))
     context = RunContext(stream.key, settings.group, settings.consumer_name)
     errors = 0
     backoff = Backoff(first=settings.poll_failure_sleep, maximum=max(settings.poll_failure_sleep, 5.0))
@@ -212,19 +247,30 @@ def _set_up(settings: ConsumerSettings, stop: Stop) -> bytes | None:
         stream.close()
 
 
-def _consume(settings: ConsumerSettings, consumer_name: str, stop: Stop, progress: Progress) -> None:
-    stream, block = _open_stream(settings)
+def _consume(
+    settings: ConsumerSettings, consumer_name: str, stop: Stop, progress: Progress, former: Death | None = None
+) -> None:
+    client = _connect(settings)
     try:
-        Consumer(settings, consumer_name, stream, block=block, stop=stop, progress=progress).run()
+        Consumer(
+            settings,
+            consumer_name,
+            client,
+            block=reply_timeout(client) * _BLOCK_SHARE,
+            stop=stop,
+            progress=progress,
+            death=_death_by_entry(former),
+            replaces=former is not None,
+        ).run()
     finally:
-        stream.close()
+        client.connection_pool.disconnect()
 
 
 def _supervise(settings: ConsumerSettings, workers: int, cursor: bytes) -> None:
     def work(child: Child) -> None:
         name = shard_consumer_name(settings.consumer_name, child.shard)
         try:
-            _consume(settings, name, child.stop, _SlotProgress(child.slot, child.slots, cursor))
+            _consume(settings, name, child.stop, _SlotProgress(child.slot, child.slots, cursor), child.former)
         except TooManyErrors as error:
             logger.error("%s", error)
             raise SystemExit(EXIT_TOO_MANY_ERRORS) from None
@@ -232,7 +278,12 @@ def _supervise(settings: ConsumerSettings, workers: int, cursor: bytes) -> None:
             logger.exception("Worker %s failed", name)
             raise SystemExit(EXIT_GAVE_UP) from None
 
-    config = PoolConfig(name=settings.consumer_name, workers=workers, shutdown_timeout=settings.shutdown_timeout)
+    config = PoolConfig(
+        name=settings.consumer_name,
+        workers=workers,
+        shutdown_timeout=settings.shutdown_timeout,
+        item_timeout=settings.handler_timeout,
+    )
     supervisor = Supervisor(
         config, work, on_event=_logger_of_events(settings.consumer_name), before_fork=_close_what_is_not_shared
     )
@@ -257,7 +308,7 @@ def _logger_of_events(name: str) -> Callable[[Event], None]:
             case WorkerDied(shard, pid, cause, item, seconds, delay):
                 hand = "nothing in hand"
                 if item is not None:
-                    hand = f"entry {join_id(*item).decode()} in hand for {seconds:.1f} s"
+                    hand = f"entry {_id_of(item)[0].decode()} in hand for {seconds:.1f} s"
                 then = "giving up" if delay is None else f"replacement in {delay:.1f} s"
                 logger.error("Pool %s: worker %d, pid %d, died: %s; %s; %s", name, shard, pid, cause, hand, then)
             case ForkFailed(shard, error, delay):

@@ -24,7 +24,7 @@ def count(child: Child) -> None:
         slot.begin(child.shard, number)
         os.write(descriptor, b"%d\n" % number)
         slot.succeeded()
-    say("counted", shard=child.shard, handled=slot.handled_count, total=child.slots.handled())
+    say("counted", shard=child.shard, handled=slot.handled_count, total=child.slots.settled())
 
 
 def test_no_item_is_lost_however_often_workers_are_killed(start_pool: Any, tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ The username of SESSION_LOGIN_COMPLETED is the order: words like ``raise``, ``ex
 file.
 """
 
+import contextlib
+import ctypes
 import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from django.db import connections
@@ -52,6 +55,37 @@ def _drop(alias: str) -> None:
     connections[alias].connection.close()
 
 
+def _fail(times: str) -> None:
+    """Fail so many times in all, in whatever process."""
+    path = os.environ["TEST_RECORD"] + ".failures"
+    _write(path, ".")
+    if Path(path).stat().st_size <= int(times):
+        _raise("")
+
+
+def _hang_in_c(_: str) -> None:
+    """Hold the interpreter's lock for ever, in code that never looks at signals."""
+    ctypes.PyDLL(None).pause()
+    while True:
+        ctypes.PyDLL(None).pause()
+
+
+def _swallow(_: str) -> None:
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(60)
+
+
+def _segfault(_: str) -> None:
+    ctypes.string_at(0)
+
+
+def _kill_pool(_: str) -> None:
+    """Kill the supervisor, and so the whole pool, as the end of a container does."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
 ORDERS: dict[str, Callable[[str], None]] = {
     "raise": _raise,
     "exit": _exit,
@@ -59,6 +93,11 @@ ORDERS: dict[str, Callable[[str], None]] = {
     "kill": _kill,
     "sleep": _sleep,
     "hang": _hang,
+    "fail": _fail,
+    "hang_in_c": _hang_in_c,
+    "swallow": _swallow,
+    "segfault": _segfault,
+    "kill_pool": _kill_pool,
     "query": _query,
     "drop": _drop,
 }
