@@ -17,6 +17,7 @@ import gc
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,9 +42,10 @@ class _Shard:
     """
     The supervisor's knowledge of one shard.
 
-    ``failures``: deaths in a row without anything handled by this shard, which set the delay of its replacement.
-    ``barren``: deaths in a row without anything handled by the whole pool, which lead to giving up; ``error_limits``:
-    how many of them, counted from the last, were for too many errors.
+    ``failures``: deaths in a row without anything handled by this shard, which set the delay of its replacement;
+    ``refusals``: forks in a row that failed, which set the delay of the next try. ``barren``: deaths in a row without
+    anything handled by the whole pool, which lead to giving up; ``error_limits``: how many of them, counted from the
+    last, were for too many errors.
     """
 
     number: int
@@ -51,6 +53,7 @@ class _Shard:
     last_pid: int | None = None
     due: float | None = None
     failures: int = 0
+    refusals: int = 0
     barren: int = 0
     error_limits: int = 0
 
@@ -160,6 +163,8 @@ class Supervisor:
 
     def _reap_strangers(self) -> None:
         """Bury the dead that are not ours: process 1 inherits the orphans of its container."""
+        if sys.platform != "linux":
+            return
         ours = {process.pid for process in self._living()}
         while True:
             try:
@@ -231,12 +236,12 @@ class Supervisor:
         try:
             shard.process = WorkerProcess(self._config, shard.number, self.slots, self._work)
         except OSError as error:
-            shard.failures += 1
-            delay = self._config.backoff.delay(shard.failures + 1)
+            shard.refusals += 1
+            delay = self._config.backoff.delay(shard.refusals + 1)
             shard.due = time.monotonic() + delay
             self._tell(ForkFailed(shard.number, error, delay))
             return
-        shard.due = None
+        shard.due, shard.refusals = None, 0
         if shard.last_pid is not None:
             self._replacements += 1
         self._tell(WorkerStarted(shard.number, shard.process.pid, shard.last_pid))
