@@ -15,7 +15,8 @@ INSTALL_REQUIRES = [
     "edx-toggles>=5.2",
     "fastavro>=1.9",
     "multiprocess>=0.70.15",
-    "openedx-events>=9.5.0",
+    # 9.5.0 sends an event that a service consumes and produces round and round.
+    "openedx-events>=9.5.1",
     "psutil>=5.9.6",
     "redis>=5.0.1",
     "rich>=13.0",

@@ -1,6 +1,7 @@
 """Servers, streams and consumers for tests."""
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +14,9 @@ import redis
 from django.test import override_settings
 
 from devtools.server import EmbeddedServer
+
+# A shell that runs the tests in the background ignores SIGINT for them, and so for the processes that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Taken out of the environment before Django's settings read it: only the fixtures say where the server is.
 EXTERNAL_URL = os.environ.pop("EVENT_BUS_REDIS_CONNECTION_URL", None)

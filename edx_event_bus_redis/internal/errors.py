@@ -51,8 +51,13 @@ class TooManyErrors(EventBusRedisError):
 
 
 class EventConsumptionException(EventBusRedisError):
-    """Under this name, known from the published package, a failure of consuming goes to the monitoring system."""
+    """A failure of consuming, as it goes to the monitoring system."""
 
 
 class EventProductionException(EventBusRedisError):
-    """Under this name, known from the published package, a failure of producing goes to the monitoring system."""
+    """A failure of producing, as it goes to the monitoring system."""
+
+
+# Where the published package has them: filters of monitoring systems name module and class.
+EventConsumptionException.__module__ = "edx_event_bus_redis.internal.consumer"
+EventProductionException.__module__ = "edx_event_bus_redis.internal.producer"

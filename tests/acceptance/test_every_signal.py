@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import openedx_events
 import pytest
 import redis
 from openedx_events.event_bus.avro.deserializer import deserialize_bytes_to_event_data
@@ -78,9 +77,6 @@ def test_an_event_goes_to_the_topics_that_are_enabled_for_it(ours: Service, clie
         assert fields[b"type"].decode() == LOGIN
 
 
-@pytest.mark.skipif(
-    openedx_events.__version__ == "9.5.0", reason="this release sends it again itself, without end (mended in 9.5.1)"
-)
 def test_an_event_from_the_bus_is_not_sent_to_it_again(ours: Service, client: redis.Redis, prefix: str) -> None:
     """A service that consumes the events that it produces handles each of them once."""
     config = {LOGIN: {"login": {"event_key_field": "user.id", "enabled": True}}}

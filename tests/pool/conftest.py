@@ -27,7 +27,7 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     with ExitStack() as stack:
 
         def start(function: Callable[[], Any], **arguments: Any) -> Program:
-            run = f"from {function.__module__} import {function.__name__} as run; run()"
-            return stack.enter_context(Program(tmp_path, "-c", run, arguments=arguments))
+            name = f"{function.__module__}:{function.__name__}"
+            return stack.enter_context(Program(tmp_path, "run_function", name, arguments=arguments))
 
         yield start

@@ -1,14 +1,16 @@
 """
-The program that ``PoolProcess`` starts: a supervisor of workers that run a function of a test module.
+The programs of the tests: a function of a test module, or a supervisor of workers that run one.
 
 Nothing here imports pytest or psutil: what runs in it is the pool and little else.
 """
 
+import ctypes
 import dataclasses
 import functools
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pool import Backoff, Child, Event, Outcome, PoolConfig, Supervisor
+
+# From <linux/prctl.h>.
+PR_SET_PDEATHSIG = 1
 
 # Replacements that a test waits for come soon.
 QUICK = {"first": 0.02, "maximum": 0.1}
@@ -81,9 +86,21 @@ def _load(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
 
 
-def main() -> None:
-    """Run the function that the first argument names, with the work and the settings that the others give."""
+def run_function(name: str) -> None:
+    """Run a function of a test module."""
+    _load(name)()
+
+
+def run_pool(main: str, work: str, settings: str) -> None:
+    """Run the function that supervises, with the work and the settings of the pool."""
     record()
-    run, work, settings = sys.argv[1:]
-    outcome = _load(run)(_load(work), json.loads(settings))
+    outcome = _load(main)(_load(work), json.loads(settings))
     say("end", outcome=outcome.name)
+
+
+def start() -> None:
+    """Run what the command line says, no longer than the tests run: they may end in a way that cleans nothing up."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    run, *arguments = sys.argv[1:]
+    {"run_function": run_function, "run_pool": run_pool}[run](*arguments)

@@ -31,13 +31,13 @@ class Program:
 
     Arguments:
         directory: of the test, for the record.
-        command: the arguments of the interpreter.
+        run: a function of ``tests.pool.program``, and its arguments.
         arguments: what ``argument`` returns in the program.
         prefix: a command that runs the interpreter.
     """
 
     def __init__(
-        self, directory: Path, *command: str, arguments: dict[str, Any] | None = None, prefix: Sequence[str] = ()
+        self, directory: Path, *run: str, arguments: dict[str, Any] | None = None, prefix: Sequence[str] = ()
     ) -> None:
         self._mark = uuid.uuid4().hex
         self.directory = directory
@@ -47,12 +47,11 @@ class Program:
             "POOL_TEST_MARK": self._mark,
             "POOL_TEST_RECORD": str(self._record),
             "POOL_TEST_ARGUMENTS": json.dumps(arguments or {}),
-            "PYTHONPATH": str(ROOT),
             "PYTHONFAULTHANDLER": "1",
         }
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*prefix, sys.executable, *command],
+                [*prefix, sys.executable, "-c", "from tests.pool import program; program.start()", *run],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -151,8 +150,8 @@ class PoolProcess(Program):
         **settings: Any,
     ) -> None:
         names = (f"{function.__module__}:{function.__name__}" for function in (main, work))
-        command = ("-c", "from tests.pool.program import main; main()", *names, json.dumps({"workers": 1} | settings))
-        super().__init__(directory, *command, arguments=arguments, prefix=prefix)
+        run = ("run_pool", *names, json.dumps({"workers": 1} | settings))
+        super().__init__(directory, *run, arguments=arguments, prefix=prefix)
 
     @property
     def supervisor(self) -> psutil.Process:
@@ -169,8 +168,9 @@ class PoolProcess(Program):
         return psutil.Process(self.wait_for("WorkerStarted", shard=shard)[-1].pid)
 
     def wait_ready(self, workers: int) -> Self:
-        """Wait until so many workers have said that they are ready, replacements included."""
-        self.wait_for("ready", workers)
+        """Wait until so many workers are ready, replacements included, and the supervisor has reported them."""
+        ready = {each.pid for each in self.wait_for("ready", workers)}
+        wait_until(lambda: ready <= {each.pid for each in self.records("WorkerStarted")})
         return self
 
     def stop(self) -> Record:

@@ -46,7 +46,7 @@ def test_a_death_is_reported_and_answered(start_pool: Any, how: str | int, cause
     pool = start_pool(die_once, arguments={"how": how}).wait_ready(1)
 
     died = pool.records("WorkerDied")[0]
-    first, second = pool.records("WorkerStarted")
+    first, second = pool.wait_for("WorkerStarted", 2)
     assert (died.shard, died.pid, died.cause, died.replaced_in) == (0, first.pid, cause, 0.0)
     assert (second.shard, second.replaces) == (0, first.pid)
     assert pool.records("ready")[0].pid == pool.worker(0).pid
@@ -63,7 +63,7 @@ def test_a_replacement_has_the_shard_of_the_dead(start_pool: Any) -> None:
     after = [pool.worker(shard).pid for shard in range(3)]
     assert (after[0], after[2]) == (before[0], before[2])
     assert pool.records("ready")[-1].shard == 1
-    started = pool.records("WorkerStarted")
+    started = pool.wait_for("WorkerStarted", 4)
     assert len(started) == 4
     assert (started[-1].shard, started[-1].replaces) == (1, before[1])
 

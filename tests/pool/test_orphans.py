@@ -45,6 +45,31 @@ def test_workers_die_with_a_killed_supervisor(start_pool: Any, work: Callable[[C
     wait_until(lambda: not pool.left(), what="no orphan")
 
 
+def supervise_children_that_wait_for_its_end(work: Callable[[Child], None], settings: dict[str, Any]) -> Outcome:
+    """Let every child wait between its fork and its first own step until the supervisor is gone."""
+    supervisor = os.getpid()
+
+    def wait_for_its_end() -> None:
+        say("forked")
+        while os.getppid() == supervisor:
+            time.sleep(0.005)
+
+    os.register_at_fork(after_in_child=wait_for_its_end)
+    return supervise(work, settings)
+
+
+def test_a_worker_whose_supervisor_was_killed_while_it_forked_does_not_begin(start_pool: Any) -> None:
+    """A child that finds its parent gone before it can be tied to it leaves without doing any work."""
+    pool = start_pool(idle, supervise_children_that_wait_for_its_end)
+    pool.wait_for("forked")
+
+    pool.send(signal.SIGKILL)
+    pool.wait()
+
+    wait_until(lambda: not pool.left(), what="no orphan")
+    assert not pool.records("ready")
+
+
 def leave_an_orphan(child: Child) -> None:
     """Start a process by way of a shell that is gone at once, and look at what becomes of it after its death."""
     script = "python=$1; $python -c 'import signal; signal.pause()' > /dev/null & echo $!"

@@ -4,18 +4,16 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 
-import multiprocess
-import psutil
 import pytest
 
 from pool import SignalInbox, blocked
-from tests.support.waiting import wait_until
 
-FORK = multiprocess.get_context("fork")
 ONE, TWO = signal.SIGUSR1, signal.SIGUSR2
 
 
@@ -72,18 +70,16 @@ def test_handlers_and_wakeup_descriptor_are_put_back(handlers: list[int]) -> Non
 @pytest.mark.usefixtures("handlers")
 def test_a_wait_ends_when_the_signal_arrives() -> None:
     """Who waits for ever is woken by a signal of another process."""
-
-    def send_when_asleep() -> None:
-        parent = psutil.Process(os.getppid())
-        wait_until(lambda: parent.status() == psutil.STATUS_SLEEPING)
-        parent.send_signal(ONE)
-
-    with SignalInbox((ONE,)) as inbox:
-        process = FORK.Process(target=send_when_asleep)
-        process.start()
+    script = f"""
+import os, psutil, time
+waiting = psutil.Process(os.getppid())
+while waiting.status() != psutil.STATUS_SLEEPING:
+    time.sleep(0.001)
+waiting.send_signal({ONE:d})
+"""
+    with SignalInbox((ONE,)) as inbox, subprocess.Popen([sys.executable, "-c", script]):
         assert inbox.wait()
         assert inbox.take() == [ONE]
-        process.join()
 
 
 @pytest.mark.usefixtures("handlers")

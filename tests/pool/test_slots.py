@@ -5,9 +5,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import multiprocess
-import psutil
 import pytest
 
 from pool import Slot, Slots, State
@@ -17,12 +17,12 @@ FORK = multiprocess.get_context("fork")
 
 
 @contextmanager
-def child(target: Callable[[], None]) -> Iterator[psutil.Process]:
+def child(target: Callable[[], None]) -> Iterator[None]:
     """Run the target in a forked child that shares this process's slots, and leave none behind."""
     process = FORK.Process(target=target)
     process.start()
     try:
-        yield psutil.Process(process.pid)
+        yield
     finally:
         process.kill()
         process.join()
@@ -39,8 +39,7 @@ def test_a_new_slot_is_empty() -> None:
     assert slot.furthest == Item(0, 0)
 
 
-def test_the_parent_sees_what_a_child_writes() -> None:
-    """Every field that a child writes is read by its parent."""
+def write_in_a_child() -> None:
     slots = Slots(3)
 
     def write() -> None:
@@ -67,6 +66,13 @@ def test_the_parent_sees_what_a_child_writes() -> None:
     assert slot.furthest == (7, 8)
     assert 0 < slot.seconds_in_hand < 60
     assert 0 < time.monotonic() - slot.beat < 60
+
+
+def test_the_parent_sees_what_a_child_writes(start_program: Any) -> None:
+    """Every field that a child writes is read by its parent."""
+    program = start_program(write_in_a_child)
+
+    assert program.wait() == 0, program.log
 
 
 def test_slots_do_not_touch_each_other() -> None:
@@ -149,8 +155,7 @@ def test_the_pool_counts_over_its_shards() -> None:
     assert slots.furthest() == (6, 1)
 
 
-def test_an_item_read_while_the_child_changes_it_is_never_a_mix_of_two() -> None:
-    """A reader gets one of the items that were in hand, not half of one and half of another."""
+def read_items_while_they_change() -> None:
     slot = Slots(1)[0]
 
     def spin() -> None:
@@ -167,8 +172,14 @@ def test_an_item_read_while_the_child_changes_it_is_never_a_mix_of_two() -> None
             assert item is None or item.high == item.low
 
 
-def test_a_mark_read_while_the_child_moves_it_is_never_ahead_of_it() -> None:
-    """A reader may get an older mark than the last, but none beyond what the child has seen."""
+def test_an_item_read_while_the_child_changes_it_is_never_a_mix_of_two(start_program: Any) -> None:
+    """A reader gets one of the items that were in hand, not half of one and half of another."""
+    program = start_program(read_items_while_they_change)
+
+    assert program.wait() == 0, program.log
+
+
+def read_marks_while_they_move() -> None:
     slot = Slots(1)[0]
 
     def low(high: int) -> int:
@@ -187,10 +198,17 @@ def test_a_mark_read_while_the_child_moves_it_is_never_ahead_of_it() -> None:
             assert furthest <= (written, low(written))
 
 
+def test_a_mark_read_while_the_child_moves_it_is_never_ahead_of_it(start_program: Any) -> None:
+    """A reader may get an older mark than the last, but none beyond what the child has seen."""
+    program = start_program(read_marks_while_they_move)
+
+    assert program.wait() == 0, program.log
+
+
 def read_while_it_changes(read: Callable[[], Item | None]) -> Iterator[Item | None]:
     """Yield what is read, often enough and until it has changed often enough to meet most moments of a change."""
     seen: set[Item | None] = set()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 20
     for number in itertools.count():
         item = read()
         yield item

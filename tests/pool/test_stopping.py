@@ -128,8 +128,10 @@ def test_a_second_signal_kills_at_once(start_pool: Any, first: signal.Signals, s
     """Whoever insists does not have to wait for shutdown_timeout."""
     pool = start_pool(be_idle_or_hang, workers=2, shutdown_timeout=3600.0).wait_ready(2)
 
+    leaving = pool.worker(1)
+
     pool.send(first)
-    pool.wait_for("leaving", shard=1)
+    wait_until(lambda: not leaving.is_running())
     pool.send(second)
 
     assert pool.outcome() == "STOPPED"
