@@ -20,6 +20,8 @@ class PoolConfig:
         item_timeout: seconds that an item may be in hand. Then the worker's Python stack is taken and the worker is
             killed, whatever it is doing; None for as long as it takes.
         backoff: delays between replacements that achieve nothing.
+        deaths_per_item: deaths that one item may cause before whoever reads the items disposes of it. So many deaths
+            with something in hand count as one for giving up, so that a few bad items do not end the pool.
         give_up_after: the pool gives up when one shard was replaced so many times in a row and no worker of the pool
             achieved anything meanwhile. The default, 8, is half a minute with the default backoff: longer than a
             hiccup of the machine, shorter than an operator's patience.
@@ -39,13 +41,20 @@ class PoolConfig:
     shutdown_timeout: float = 30.0
     item_timeout: float | None = None
     backoff: Backoff = field(default_factory=Backoff)
+    deaths_per_item: int = 1
     give_up_after: int = 8
     give_up_after_each: int = 5
     give_up_after_error_limits: int = 2
     stable_after: float = 300.0
 
     def __post_init__(self) -> None:
-        for count in ("workers", "give_up_after", "give_up_after_each", "give_up_after_error_limits"):
+        for count in (
+            "workers",
+            "deaths_per_item",
+            "give_up_after",
+            "give_up_after_each",
+            "give_up_after_error_limits",
+        ):
             if getattr(self, count) < 1:
                 raise PoolConfigError(f"{count} is {getattr(self, count)!r}, it must be at least 1")
         for seconds in ("shutdown_timeout", "stable_after", "item_timeout"):

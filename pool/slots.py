@@ -89,7 +89,7 @@ class Slot:
         numbers[_FAILED] += 1
 
     def disposed_of(self) -> None:
-        """Count progress of another kind: an item that killed workers is out of the way. It is failed as well."""
+        """Count an item that killed workers as out of the way: replacements are not in vain. It is failed as well."""
         self.failed()
         self._numbers[_SETTLED] += 1
 
@@ -148,7 +148,7 @@ class Slot:
 
     @property
     def settled_count(self) -> int:
-        """Items that this shard has handled or disposed of since the pool's start: its progress."""
+        """Items that this shard has handled or disposed of since the pool's start."""
         return self._numbers[_SETTLED]
 
     @property
@@ -201,9 +201,9 @@ class Slots:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def settled(self) -> int:
-        """Return how many items all shards together have handled or disposed of."""
-        return sum(slot.settled_count for slot in self._slots)
+    def handled(self) -> int:
+        """Return how many items all shards together have handled."""
+        return sum(slot.handled_count for slot in self._slots)
 
     def furthest(self) -> Item:
         """Return the furthest item that any shard has seen, (0, 0) if none."""

@@ -55,10 +55,10 @@ class _Shard:
     """
     The supervisor's knowledge of one shard.
 
-    ``failures``: deaths in a row without anything handled by this shard, which set the delay of its replacement;
+    ``failures``: deaths in a row without anything settled by this shard, which set the delay of its replacement;
     ``refusals``: forks in a row that failed, which set the delay of the next try. ``barren``: deaths in a row without
-    anything handled by the whole pool, which lead to giving up; ``error_limits``: how many of them, counted from the
-    last, were for too many errors.
+    anything handled by the whole pool, which lead to giving up, those with nothing in hand counted
+    ``deaths_per_item`` times; ``error_limits``: how many in a row, up to the last, were for too many errors.
     """
 
     number: int
@@ -112,7 +112,7 @@ class Supervisor:
             _Shard(number, Post(number, self.slots, Stacks(), config.shutdown_timeout, work))
             for number in range(config.workers)
         ]
-        self._settled = 0
+        self._handled = 0
         self._replacements = 0
         self._outcome: Outcome | None = None
         self._asked = False
@@ -209,7 +209,7 @@ class Supervisor:
             slot.gone()
             return
 
-        self._judge(shard, process, cause)
+        self._judge(shard, process, cause, item)
         slot.gone()
         fruitless = self._is_fruitless()
         delay = None if fruitless else self._config.backoff.delay(shard.failures)
@@ -220,12 +220,12 @@ class Supervisor:
         else:
             shard.due = time.monotonic() + delay
 
-    def _judge(self, shard: _Shard, process: WorkerProcess, cause: Cause) -> None:
+    def _judge(self, shard: _Shard, process: WorkerProcess, cause: Cause, item: Item | None) -> None:
         """Bring the shard's counts up to date with a death."""
         slot = self.slots[shard.number]
-        settled = self.slots.settled()
-        if settled > self._settled:
-            self._settled = settled
+        handled = self.slots.handled()
+        if handled > self._handled:
+            self._handled = handled
             for each in self._shards:
                 each.progressed()
         started_well = process.age >= self._config.stable_after and not cause.too_many_errors
@@ -234,14 +234,14 @@ class Supervisor:
         if started_well or slot.settled_count > process.settled_before:
             shard.failures = 0
         shard.failures += 1
-        shard.barren += 1
+        shard.barren += self._config.deaths_per_item if item is None else 1
         shard.error_limits = shard.error_limits + 1 if cause.too_many_errors else 0
 
     def _is_fruitless(self) -> bool:
         config, shards = self._config, self._shards
         return (
-            any(shard.barren >= config.give_up_after for shard in shards)
-            or all(shard.barren >= config.give_up_after_each for shard in shards)
+            any(shard.barren >= config.give_up_after * config.deaths_per_item for shard in shards)
+            or all(shard.barren >= config.give_up_after_each * config.deaths_per_item for shard in shards)
             or all(shard.error_limits >= config.give_up_after_error_limits for shard in shards)
         )
 

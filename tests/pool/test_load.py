@@ -27,7 +27,7 @@ def count(child: Child) -> None:
         # Numbers of one width never cross a page of the file, at which SIGKILL can cut a write in two.
         os.write(descriptor, number.to_bytes(8, sys.byteorder))
         slot.succeeded()
-    say("counted", shard=child.shard, handled=slot.handled_count, total=child.slots.settled())
+    say("counted", shard=child.shard, handled=slot.handled_count, total=child.slots.handled())
 
 
 def test_no_item_is_lost_however_often_workers_are_killed(start_pool: Any, tmp_path: Path) -> None:

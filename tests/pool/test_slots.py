@@ -151,7 +151,7 @@ def test_the_pool_counts_over_its_shards() -> None:
     slots[2].mark(6, 1)
 
     assert len(slots) == 3
-    assert slots.settled() == 5
+    assert slots.handled() == 5
     assert slots.furthest() == (6, 1)
 
 
