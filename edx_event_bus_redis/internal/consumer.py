@@ -46,6 +46,7 @@ from edx_event_bus_redis.internal.settings import ConsumerSettings
 from edx_event_bus_redis.internal.stream import Stream
 from edx_event_bus_redis.internal.suspects import Death, Suspects
 from edx_event_bus_redis.internal.telemetry import RunContext
+from edx_event_bus_redis.internal.troubles import Troubles
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +56,6 @@ _SHORTEST_BLOCK = 0.001
 
 # Seconds between two looks for events to be delivered again; sooner when one is known to be due sooner.
 _AGAIN_INTERVAL = 1.0
-
-# Delays between failures double up to so many times the first, or up to so many seconds, whichever is more.
-_LONGEST_SLEEP_FACTOR = 5
-_LONGEST_SLEEP = 5.0
 
 # Share of the shutdown timeout, and seconds at the most, that are kept for the event in hand.
 _LAST_SHARE = 0.1
@@ -109,6 +106,7 @@ class Consumer:
         self._topics_turn = False
 
         self._context = RunContext(self._stream.key, group, consumer_name)
+        self._troubles = Troubles(self._context, settings.poll_failure_sleep)
         self._suspects = Suspects(self._store, settings.max_deliveries, death, replaces=replaces)
         self._outcomes = Outcomes(self._store, self._stream.key, settings, consumer_name)
         self._pace = Pace()
@@ -118,7 +116,6 @@ class Consumer:
         self._acks = AckWindow()
         self._unsettled: Callable[[], None] | None = None
         self._errors = 0
-        self._failures = 0
         self._reported_idle = time.monotonic()
 
     def run(self) -> None:
@@ -133,7 +130,7 @@ class Consumer:
         while self._go_on():
             try:
                 if self._step():
-                    self._failures = 0
+                    self._troubles.over()
             except GroupMissing as error:
                 self._make_group_anew(error)
             except ServerError as error:
@@ -146,7 +143,7 @@ class Consumer:
         elif not self._ahead:
             self._read()
         # After a failure nothing new is begun before what was handled is acknowledged.
-        elif self._acks.ids and (self._failures or self._acks.is_over()):
+        elif self._acks.ids and (self._troubles.count or self._acks.is_over()):
             self._acknowledge()
         else:
             return self._handle_next()
@@ -155,7 +152,7 @@ class Consumer:
     def _go_on(self) -> bool:
         if not self._stop.requested:
             return True
-        if self._failures or not (self._ahead or self._unsettled):
+        if self._troubles.count or not (self._ahead or self._unsettled):
             return False
         timeout = self._settings.shutdown_timeout
         return self._stop.time_left > min(timeout * _LAST_SHARE, _LAST_SECONDS)
@@ -303,13 +300,10 @@ class Consumer:
         """Record a failure that is no event's fault, and wait before the next try."""
         self._reader.failed()
         self._again_reader.failed()
-        self._failures += 1
-        self._context.record_error(error, message)
+        seconds = self._troubles.happened(error, message)
         self._count_error()
         if sleep:
-            first = self._settings.poll_failure_sleep
-            longest = max(first * _LONGEST_SLEEP_FACTOR, _LONGEST_SLEEP)
-            self._stop.wait(min(first * 2.0 ** min(self._failures - 1, 16), longest))
+            self._stop.wait(seconds)
 
     def _count_error(self) -> None:
         self._errors += 1
@@ -320,7 +314,7 @@ class Consumer:
 
     def _make_group_anew(self, error: GroupMissing) -> None:
         # At once the first time, so that little is trimmed meanwhile; not in a loop if somebody keeps deleting it.
-        self._on_failure(error, sleep=self._failures > 0)
+        self._on_failure(error, sleep=self._troubles.count > 0)
         try:
             make_group_anew(self._stream, self._group, self._progress.furthest_seen())
         except ServerError as another:

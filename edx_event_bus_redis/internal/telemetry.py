@@ -93,7 +93,9 @@ class RunContext:
             # .. custom_attribute_description: Whether the server could not be reached.
             set_custom_attribute("redis_error_fatal", isinstance(error, ServerUnavailable))
 
-    def record_error(self, error: Exception, message: Message | None, entry_id: bytes | None = None) -> None:
+    def record_error(
+        self, error: Exception, message: Message | None, entry_id: bytes | None = None, *, quiet: bool = False
+    ) -> None:
         """
         Record a failure in the log and in the monitoring system.
 
@@ -101,6 +103,7 @@ class RunContext:
             error: what failed. Its traceback is logged only if it is not one of this package's, which say it all.
             message: the message, None if none could be got or decoded.
             entry_id: the entry's id, None if none could be got.
+            quiet: whether the log has said the same already.
         """
         if message is not None:
             details = f"event details: {message}"
@@ -112,8 +115,13 @@ class RunContext:
         self.set_attributes(message, error)
         _record_exception(EventConsumptionException(error))
         traceback = None if isinstance(error, EventBusRedisError) else error
-        consumer_logger.error(
-            "Error consuming event from Redis: %r in context %s -- %s", error, context, details, exc_info=traceback
+        consumer_logger.log(
+            logging.DEBUG if quiet else logging.ERROR,
+            "Error consuming event from Redis: %r in context %s -- %s",
+            error,
+            context,
+            details,
+            exc_info=traceback,
         )
 
 

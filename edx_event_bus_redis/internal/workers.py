@@ -7,6 +7,7 @@ leave as SystemExit, because ``consume_events`` logs every other exception and e
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
 import sys
@@ -30,9 +31,9 @@ from edx_event_bus_redis.internal.settings import ConsumerSettings, consumers_en
 from edx_event_bus_redis.internal.stream import Stream
 from edx_event_bus_redis.internal.suspects import Death as EntryDeath
 from edx_event_bus_redis.internal.telemetry import RunContext, consumer_logger
+from edx_event_bus_redis.internal.troubles import Troubles
 from pool import (
     EXIT_TOO_MANY_ERRORS,
-    Backoff,
     Child,
     Death,
     Event,
@@ -135,7 +136,9 @@ def _consume_here(settings: ConsumerSettings) -> None:
         cursor = _set_up(settings, stop)
         if cursor is not None:
             slots = Slots(1)
-            _consume(settings, settings.consumer_name, stop, _SlotProgress(slots[0], slots, cursor))
+            # There is no supervisor to end a handler that hangs.
+            progress = _SlotProgress(slots[0], slots, cursor, watchdog=settings.handler_timeout)
+            _consume(settings, settings.consumer_name, stop, progress)
 
 
 def _consume_in_pool(settings: ConsumerSettings, workers: int) -> None:
@@ -156,18 +159,28 @@ class _SlotProgress:
     slots: Slots
     floor: bytes
     """The group's cursor at the start."""
+    watchdog: float | None = None
+    """Seconds after which this process writes its stacks to stderr and leaves, if an entry is still in hand."""
 
     def idle(self) -> None:
         self.slot.idle()
 
     def begin(self, entry: Entry) -> None:
         self.slot.begin(*_item_of(entry))
+        if self.watchdog is not None:
+            faulthandler.dump_traceback_later(self.watchdog, exit=True)
 
     def succeeded(self) -> None:
+        self._let_go()
         self.slot.succeeded()
 
     def failed(self) -> None:
+        self._let_go()
         self.slot.failed()
+
+    def _let_go(self) -> None:
+        if self.watchdog is not None:
+            faulthandler.cancel_dump_traceback_later()
 
     def disposed_of(self) -> None:
         self.slot.disposed_of()
@@ -225,23 +238,23 @@ def _set_up(settings: ConsumerSettings, stop: Stop) -> bytes | None:
     """Set up the group as soon as Redis can be reached; return its cursor, None if a stop is requested before."""
     stream = Stream(_connect(settings), stream_key(settings.topic, settings.topic_prefix))
     context = RunContext(stream.key, settings.group, settings.consumer_name)
-    errors = 0
-    backoff = Backoff(first=settings.poll_failure_sleep, maximum=max(settings.poll_failure_sleep, 5.0))
+    troubles = Troubles(context, settings.poll_failure_sleep)
     try:
         while not stop.requested:
             try:
-                return set_up_group(stream, settings)
+                cursor = set_up_group(stream, settings)
+                troubles.over()
+                return cursor
             except AccessRefused as error:
                 raise ConfigurationError(
                     f"setting EVENT_BUS_REDIS_CONNECTION_URL: Redis refuses its user or password, or a command: {error}"
                 ) from None
             except ServerError as error:
-                errors += 1
-                context.record_error(error, None)
+                seconds = troubles.happened(error)
                 limit = settings.consecutive_errors_limit
-                if limit is not None and errors >= limit:
-                    raise TooManyErrors(f"Too many consecutive errors, exiting ({errors} in a row)") from None
-                stop.wait(backoff.delay(errors + 1))
+                if limit is not None and troubles.count >= limit:
+                    raise TooManyErrors(f"Too many consecutive errors, exiting ({troubles.count} in a row)") from None
+                stop.wait(seconds)
         return None
     finally:
         stream.close()
@@ -283,6 +296,7 @@ def _supervise(settings: ConsumerSettings, workers: int, cursor: bytes) -> None:
         workers=workers,
         shutdown_timeout=settings.shutdown_timeout,
         item_timeout=settings.handler_timeout,
+        deaths_per_item=settings.max_deliveries,
     )
     supervisor = Supervisor(
         config, work, on_event=_logger_of_events(settings.consumer_name), before_fork=_close_what_is_not_shared

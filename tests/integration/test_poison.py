@@ -73,6 +73,22 @@ def test_a_hanging_event_is_ended_with_its_stack(
     assert len([each for each in pool.begun() if each.event_id == poison]) == 2
 
 
+def test_a_hanging_event_ends_a_consumer_without_workers(consume: Any, client: redis.Redis, stream_name: str) -> None:
+    """Without workers nobody else can end it: the process leaves with status 1 and its stack, start after start."""
+    arguments = {"max_deliveries": 2, "handler_timeout": 0.5, "check_backlog": True}
+    add_logins(client, stream_name, 1, "hang_in_c")
+    for _ in range(2):
+        consumer = consume(**arguments)
+        assert consumer.wait() == 1
+        assert "in _hang_in_c" in consumer.log
+
+    consumer = consume(**arguments)
+
+    buried(client, stream_name)
+    consumer.wait_handled(len(add_logins(client, stream_name, 1)))
+    assert len(consumer.begun()) == 3
+
+
 def test_a_slow_event_within_its_time_is_not_ended(consume: Any, client: redis.Redis, stream_name: str) -> None:
     """handler_timeout is for one event: many that follow each other may take longer together."""
     pool = consume(workers=1, handler_timeout=1.5).wait_running(1)

@@ -1,6 +1,8 @@
 """Redis is restarted, killed, frozen, flushed, loading: the consumer lives and goes on by itself."""
 
+import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +60,7 @@ def test_a_frozen_server_is_waited_for(
     own_server.freeze()
     wait_until(lambda: "ServerUnavailable" in consumer.log, what="the freeze is noticed")
     own_server.thaw()
+    wait_until(lambda: consumer.log.count("goes on, after") == (workers or 1), what="all go on")
 
     ids = add_logins(client, stream_name, 50)
 
@@ -113,6 +116,23 @@ def test_an_unreachable_server_leads_to_the_limit_of_errors(
 
     assert consumer.wait(60) == 1
     assert "Too many consecutive errors, exiting (4 in a row)" in consumer.log
+
+
+def test_a_fault_is_said_once_and_so_is_its_end(
+    consume_here: Any, own_server: EmbeddedServer, stream_name: str
+) -> None:
+    """While the server is away the log has one line for each kind of failure, and one at the end."""
+    consumer = consume_here()
+    own_server.kill()
+    wait_until(lambda: "Connection refused" in consumer.log, what="the server is away")
+    lines = consumer.log.count("Error consuming event from Redis")
+    time.sleep(1.5)  # Tries go on meanwhile: they begin 0.05 s apart.
+    assert consumer.log.count("Error consuming event from Redis") <= lines + 1
+
+    own_server.restart()
+
+    consumer.wait_handled(len(add_logins(own_server.client(), stream_name, 3)))
+    assert len(re.findall(r"Consumer c1 goes on, after \d+ failures in", consumer.log)) == 1
 
 
 def test_idle_polls_are_no_errors(consume_here: Any, own_server: EmbeddedServer, stream_name: str) -> None:
