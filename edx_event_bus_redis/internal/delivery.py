@@ -44,4 +44,4 @@ def decide(error: EventBusRedisError, failures: int, max_retries: int) -> Retry 
     if failures < max_retries:
         delay = min(FIRST_DELAY * 2.0 ** min(failures, 64), LONGEST_DELAY)
         return Retry(delay * random.uniform(1 - _JITTER, 1 + _JITTER))
-    return Bury("receivers failed" if max_retries == 0 else f"receivers failed, also at {failures} retries")
+    return Bury("receivers failed" if failures == 0 else f"receivers failed {failures + 1} times")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 from collections.abc import Mapping
 
 from edx_event_bus_redis.internal.delivery import Retry, decide
 from edx_event_bus_redis.internal.errors import EventBusRedisError, ReceiverError
+from edx_event_bus_redis.internal.letter import encode_facts
 from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.settings import ConsumerSettings
@@ -62,28 +62,12 @@ class Outcomes:
 
     def killed(self, entry: Entry, starts: int, death: Death) -> None:
         """Make a dead letter of an entry whose workers died. Raises ServerError as ``failed`` does."""
-        facts = {"dead_worker_exit": death.worker_exit, "dead_traceback": death.stack[-_TRACEBACK_TAIL:]}
+        facts = {"worker_exit": death.worker_exit, "traceback": death.stack[-_TRACEBACK_TAIL:]}
         self._bury(entry, f"{death.cause}, at each of {starts} starts", starts, facts)
 
     def _bury(self, entry: Entry, cause: str, deliveries: int, facts: Mapping[str, str]) -> None:
-        """The fields of a dead letter behind the original ones; ``dead_letters.py`` reads them."""
-        self._store.bury(
-            entry,
-            {
-                "dead_entry_id": entry.original_id,
-                "dead_cause": cause,
-                "dead_deliveries": str(deliveries),
-                "dead_consumer": self._consumer_name,
-                "dead_worker_exit": "",
-                "dead_exception": "",
-                "dead_message": "",
-                "dead_traceback": "",
-                "dead_time": f"{time.time():.3f}",
-                "dead_history": entry.history,
-                **facts,
-            },
-            self._settings.dead_letters_max_len,
-        )
+        added = encode_facts(entry, cause=cause, deliveries=deliveries, consumer=self._consumer_name, **facts)
+        self._store.bury(entry, added, self._settings.dead_letters_max_len)
         logger.error(
             "Entry %s of stream %s is a dead letter of group %s now: %s",
             entry.original_id.decode(),
@@ -98,7 +82,7 @@ def _described(error: EventBusRedisError) -> dict[str, str]:
     cause = error.causes[0] if isinstance(error, ReceiverError) and error.causes else error
     lines = traceback.format_exception(cause)
     return {
-        "dead_exception": f"{type(cause).__module__}.{type(cause).__qualname__}",
-        "dead_message": str(cause)[:_MESSAGE_HEAD],
-        "dead_traceback": "".join(lines)[-_TRACEBACK_TAIL:],
+        "exception": f"{type(cause).__module__}.{type(cause).__qualname__}",
+        "message": str(cause)[:_MESSAGE_HEAD],
+        "traceback": "".join(lines)[-_TRACEBACK_TAIL:],
     }

@@ -12,12 +12,13 @@ groups never see it again, and it survives that the topic's stream is trimmed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import redis
 
 from edx_event_bus_redis.internal import scripts
+from edx_event_bus_redis.internal.letter import DeadLetter, packed, unpacked
 from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.names import group_key
 from edx_event_bus_redis.internal.stream import Stream, translated_errors
@@ -52,7 +53,7 @@ class AgainStream(Stream):
         if not fields:
             return Entry(entry_id, fields)
         origin, failures, history = fields[-_ADDED + 1 :: 2]
-        return Entry(entry_id, fields[:-_ADDED], origin, int(failures), history)
+        return Entry(entry_id, unpacked(fields[:-_ADDED]), origin, int(failures), history)
 
 
 class GroupStore:
@@ -76,35 +77,39 @@ class GroupStore:
         )
         self._retry_later = client.register_script(scripts.RETRY_LATER)
         self._bury = client.register_script(scripts.BURY)
+        self._replay = client.register_script(scripts.REPLAY)
         self._promote = client.register_script(scripts.PROMOTE)
         self._begin_suspect = client.register_script(scripts.BEGIN_SUSPECT)
 
     def retry_later(self, entry: Entry, seconds: float) -> None:
         """Put a pending entry aside, to be delivered again to this group after so many seconds."""
-        fields = [
-            *(entry.fields or ()),
-            *(_ORIGIN, entry.original_id, _FAILURES, str(entry.failures + 1).encode(), _HISTORY, entry.history),
-        ]
+        fields = [*packed(entry.fields or []), *_again(entry.original_id, entry.failures + 1, entry.history)]
         keys = [self._source(entry), self.starts, self.later]
-        arguments = [self._group, entry.id, _flag(entry), round(seconds * 1000), *fields]
+        arguments: list[str | bytes | int] = [self._group, entry.id, _flag(entry), round(seconds * 1000), *fields]
         with translated_errors():
             self._retry_later(keys=keys, args=arguments)
 
-    def bury(self, entry: Entry, facts: Mapping[str, str | bytes], max_len: int) -> None:
+    def bury(self, entry: Entry, facts: Sequence[bytes], max_len: int) -> None:
         """
         Make a pending entry a dead letter.
 
         Arguments:
             entry: with its original fields, which the dead letter begins with.
-            facts: more fields.
+            facts: of ``encode_facts``.
             max_len: dead letters to keep, approximately.
         """
-        added: list[str | bytes] = [part for fact in facts.items() for part in fact]
         keys = [self._source(entry), self.starts, self.dead]
         arguments: list[str | bytes | int] = [self._group, entry.id, _flag(entry), max_len]
-        arguments += [*(entry.fields or ()), *added]
+        arguments += [*packed(entry.fields or []), *facts]
         with translated_errors():
             self._bury(keys=keys, args=arguments)
+
+    def replay(self, letter: DeadLetter) -> bool:
+        """Hand a dead letter's event to this group again; return False if the dead letter is gone."""
+        added = _again(letter.entry_id, 0, letter.history_when_replayed())
+        arguments: list[str | bytes | int] = [self._group, letter.id, letter.stored, *added]
+        with translated_errors():
+            return bool(self._replay(keys=[self.dead, self.again], args=arguments))
 
     def promote(self) -> Promoted:
         """Make the retries that are due ready to be read from ``again``, and say what there is."""
@@ -142,6 +147,10 @@ class GroupStore:
 
     def _source(self, entry: Entry) -> str:
         return self.again if entry.origin else self._stream
+
+
+def _again(origin: bytes, failures: int, history: bytes) -> tuple[bytes, ...]:
+    return _ORIGIN, origin, _FAILURES, b"%d" % failures, _HISTORY, history
 
 
 def _flag(entry: Entry) -> str:

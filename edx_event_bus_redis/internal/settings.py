@@ -135,6 +135,24 @@ class ConsumerSettings:
     dead_letters_max_len: int
 
 
+@attrs.frozen
+class GroupSettings:
+    """
+    What a command about a group needs.
+
+    Attributes:
+        url: of the Redis server.
+        topic: without the prefix.
+        topic_prefix: None for no prefix.
+        group: consumer group.
+    """
+
+    url: str = attrs.field(repr=connection_url.redacted)
+    topic: str
+    topic_prefix: str | None
+    group: str
+
+
 def consumers_enabled() -> bool:
     """Return whether consumers may run."""
     return bool(_CONSUMERS_ENABLED.is_enabled())
@@ -196,13 +214,8 @@ def load_consumer_settings(topic: object, group: object, extra: Mapping[str, obj
         )
     if options["workers"] is not None and options["claim_msgs_older_than"] is None:
         options["claim_msgs_older_than"] = _POOL_CLAIM_MSGS_OLDER_THAN
-    url = load_connection_url()
-    if url is None:
-        raise ConfigurationError(
-            f"setting {connection_url.SETTING} is missing: expected a URL like redis://:password@localhost:6379/"
-        )
     return ConsumerSettings(
-        url=url,
+        url=_required_url(),
         topic=_argument("--topic", topic),
         topic_prefix=_setting("EVENT_BUS_TOPIC_PREFIX", values.prefix, None),
         group=_argument("--group_id", group),
@@ -232,6 +245,25 @@ def load_consumer_settings(topic: object, group: object, extra: Mapping[str, obj
     )
 
 
+def load_group_settings(topic: object, group: object) -> GroupSettings:
+    """
+    Return what a command about a group is told, by its command line and by settings.
+
+    Arguments:
+        topic: of ``--topic``, without the prefix.
+        group: of ``--group_id``.
+
+    Raises:
+        ConfigurationError: something is missing or cannot work.
+    """
+    return GroupSettings(
+        url=_required_url(),
+        topic=_argument("--topic", topic),
+        topic_prefix=_setting("EVENT_BUS_TOPIC_PREFIX", values.prefix, None),
+        group=_argument("--group_id", group),
+    )
+
+
 def all_errors() -> list[ConfigurationError]:
     """Return one error for each setting that cannot work, without regard to any ``--extra``."""
     errors = []
@@ -252,6 +284,15 @@ def all_errors() -> list[ConfigurationError]:
         if option.setting is not None:
             collect(functools.partial(_setting, option.setting, option.convert, None))
     return errors
+
+
+def _required_url() -> str:
+    url = load_connection_url()
+    if url is None:
+        raise ConfigurationError(
+            f"setting {connection_url.SETTING} is missing: expected a URL like redis://:password@localhost:6379/"
+        )
+    return url
 
 
 def _check_keys(extra: Mapping[str, object]) -> None:

@@ -162,6 +162,17 @@ class Stream:
                 return counted
             start = b"(" + entries[-1][0]
 
+    def entries(self, first: bytes, last: bytes, count: int) -> list[Entry]:
+        """Return entries from an id, or behind one with "(" before it, up to and with another, oldest first."""
+        with translated_errors():
+            reply = self._client.execute_command("XRANGE", self.key, first, last, "COUNT", count)
+        return [self._entry(raw[0], raw[1]) for raw in reply]
+
+    def delete(self, ids: Sequence[bytes]) -> int:
+        """Delete entries; return how many there were."""
+        with translated_errors():
+            return int(self._client.execute_command("XDEL", self.key, *ids))
+
     def move_cursor(self, group: str, cursor: bytes) -> None:
         """Move the group's cursor. Raises GroupMissing."""
         with translated_errors():
