@@ -23,6 +23,7 @@ from devtools import CHECKOUT, RUN_DIRECTORY
 from devtools.embedded import EmbeddedServer, PortTakenError, ServerError, is_port_taken
 from devtools.prompt import talk
 from devtools.recorded import RecordedProcess
+from edx_event_bus_redis.internal.connection_url import redacted
 
 __all__ = ["EmbeddedServer", "PortTakenError", "ServerError", "connection_url", "main"]
 
@@ -98,7 +99,7 @@ def _compose(*arguments: str, port: int) -> None:
 def up() -> None:
     """Start the server unless it is up."""
     if os.environ.get(URL_VARIABLE):
-        print(f"{URL_VARIABLE} is set: using the server at {_without_password(connection_url())}")
+        print(f"{URL_VARIABLE} is set: using the server at {redacted(connection_url())}")
         return
     asked, recorded = _asked_port(), _recorded_port()
     if recorded is not None:
@@ -151,11 +152,11 @@ def status() -> bool:
     try:
         client.ping()
     except redis.RedisError as error:
-        print(f"{_without_password(url)} does not answer: {error}")
+        print(f"{redacted(url)} does not answer: {error}")
         return False
     finally:
         client.close()
-    print(f"{_without_password(url)} answers after {(time.monotonic() - began) * 1000:.0f} ms")
+    print(f"{redacted(url)} answers after {(time.monotonic() - began) * 1000:.0f} ms")
     return True
 
 
@@ -171,14 +172,6 @@ def shell() -> int:
         arguments += ["-n", url.path.strip("/") or "0", *(["--user", url.username] if url.username else [])]
         os.execv(program, [program, *arguments])
     return talk(connection_url(), sys.stdin)
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    address = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{parts.username or ''}:***@{address}").geturl()
 
 
 def _from_here(path: Path) -> Path:

@@ -7,7 +7,6 @@ DEBUG = False
 # Log lines show the time of the clock on the wall of most servers, not that of Chicago, which is the default.
 TIME_ZONE = "UTC"
 USE_TZ = True
-TIME_ZONE = "UTC"
 
 INSTALLED_APPS = [
     "openedx_events",

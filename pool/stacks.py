@@ -8,6 +8,7 @@ parent and child share.
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import os
 import signal
 import tempfile
@@ -23,8 +24,14 @@ class Stacks:
     """The stacks of one shard's workers, of one process after the other."""
 
     def __init__(self) -> None:
-        # For appending: parent and child share one position in the file, and the parent empties it.
-        self._file = tempfile.TemporaryFile("a+b")  # noqa: SIM115 -- open as long as the pool
+        # In memory where the system can, for containers without a writable file system.
+        if hasattr(os, "memfd_create"):
+            self._file = os.fdopen(os.memfd_create("stacks"), "r+b")
+        else:
+            self._file = tempfile.TemporaryFile("r+b")  # noqa: SIM115 -- open as long as the pool
+        # Parent and child share one position in the file, and the parent empties it.
+        descriptor = self._file.fileno()
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
 
     def register(self) -> None:
         """Answer the signal; called in the worker."""

@@ -35,7 +35,7 @@ def _consumer_is_starting() -> bool:
 
     It answers a bad one with status 2 and one line; Django would end it before that, with status 1 and several.
     """
-    return "consume_events" in sys.argv[1:3]
+    return "consume_events" in sys.argv
 
 
 def _is_used() -> bool:

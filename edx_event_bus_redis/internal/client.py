@@ -7,25 +7,50 @@ of redis-py 8 break a long blocking read, those of older versions wait for ever 
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import redis
-from redis.backoff import ConstantBackoff
+from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from edx_event_bus_redis.internal.connection_url import connection_options
 
+# Commands whose replies are parsed by ``Stream``.
+_READ_RAW = (
+    "XREADGROUP",
+    "XAUTOCLAIM",
+    "XINFO GROUPS",
+    "XINFO CONSUMERS",
+    "XINFO STREAM",
+    "XPENDING",
+    "XRANGE",
+)
 
-def make_client(url: str, *, timeout: float, connect_timeout: float, retries: int = 0) -> redis.Redis:
+# Keeps redis-py from telling the server its name and version, two replies more to wait for with each connection. The
+# argument that says so has changed.
+_NO_SETINFO: dict[str, Any] = (
+    {"driver_info": None}
+    if "driver_info" in inspect.signature(AbstractConnection.__init__).parameters
+    else {"lib_name": None, "lib_version": None}
+)
+
+
+def _raw(reply: Any, **_: Any) -> Any:
+    return reply
+
+
+def make_client(url: str, *, timeout: float, connect_timeout: float) -> redis.Redis:
     """
     Return a client that connects when it is first used. It may be shared by threads and survives a fork.
 
     Arguments:
         url: of the server; ``socket_timeout`` and ``socket_connect_timeout`` among its parameters win.
         timeout: seconds that one reply may take.
-        connect_timeout: seconds that connecting may take.
-        retries: how often a command is tried again, 0.05 s later, after a connection error. Never after a time-out:
-            a server that hung once would make the caller wait as long again.
+        connect_timeout: seconds that connecting to one address may take.
+
+    Nothing is tried again by redis-py: whoever calls knows better whether and when.
 
     Raises:
         ConfigurationError: the URL cannot work.
@@ -34,7 +59,8 @@ def make_client(url: str, *, timeout: float, connect_timeout: float, retries: in
         "socket_timeout": timeout,
         "socket_connect_timeout": connect_timeout,
         "socket_keepalive": True,
-        "retry": Retry(ConstantBackoff(0.05), retries, supported_errors=(redis.ConnectionError,)),
+        "retry": Retry(NoBackoff(), 0),
+        **_NO_SETINFO,
         **connection_options(url),
         # Keys and values are bytes, and replies have the shape of RESP2, whatever the URL or redis-py's default says.
         "decode_responses": False,
@@ -42,7 +68,10 @@ def make_client(url: str, *, timeout: float, connect_timeout: float, retries: in
     }
     if issubclass(options["connection_class"], redis.UnixDomainSocketConnection):
         del options["socket_keepalive"], options["socket_connect_timeout"]
-    return redis.Redis(connection_pool=redis.ConnectionPool(**options))
+    client = redis.Redis(connection_pool=redis.ConnectionPool(**options))
+    for command in _READ_RAW:
+        client.set_response_callback(command, _raw)
+    return client
 
 
 def reply_timeout(client: redis.Redis) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis.connection import Connection, parse_url
 
+from edx_event_bus_redis.internal import values
 from edx_event_bus_redis.internal.errors import ConfigurationError
 
 SETTING = "EVENT_BUS_REDIS_CONNECTION_URL"
@@ -13,15 +16,32 @@ SETTING = "EVENT_BUS_REDIS_CONNECTION_URL"
 _EXPECTED = "expected redis://[[username]:password@]host[:port][/db], rediss://… for TLS or unix:///path/to/socket"
 
 
+# Parameters that a URL may have. redis-py hands any other to the connection too, as text, where most do not work.
+_PARAMETERS = frozenset(
+    {
+        *("db", "username", "password", "client_name", "protocol", "decode_responses", "encoding", "encoding_errors"),
+        *("health_check_interval", "max_connections", "retry_on_timeout"),
+    }
+)
+_PARAMETER_FAMILIES = ("socket_", "ssl_")
+
+
 def redacted(url: str) -> str:
-    """Return the URL with nothing that may be secret: no user, no password, no parameters."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
+    """Return the URL with what is surely no secret: scheme, host, port, number of the database, path of a socket."""
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if not re.fullmatch(r"[a-z+]+", scheme):
         return "(no scheme)"
-    # A password may hold any character, also "/" and "?" by mistake; what is behind the last "@" is not part of it.
-    credentials, at, address = rest.rpartition("@")
-    address = address.partition("?")[0]
-    return f"{scheme}://{'***@' if credentials or at else ''}{address}"
+    try:
+        parse_url(url)
+        parts = urlsplit(url)
+        host, port, path = parts.hostname or "", parts.port, parts.path
+    except ValueError:
+        return f"{scheme}://…"
+    credentials = "***@" if "@" in parts.netloc else ""
+    if scheme == "unix":
+        return f"unix://{credentials}{path}"
+    database = path if re.fullmatch(r"/\d*", path) else ""
+    return f"{scheme}://{credentials}{host}{f':{port}' if port else ''}{database}"
 
 
 def connection_options(url: object) -> dict[str, Any]:
@@ -40,7 +60,7 @@ def connection_options(url: object) -> dict[str, Any]:
         raise ConfigurationError(f"setting {SETTING} {shown!r} is not usable: {_EXPECTED}") from None
     if "connection_class" not in options:
         options["connection_class"] = Connection
-    if not url.startswith("unix:") and "db" not in options and _path(url).strip("/"):
+    if not url.startswith("unix:") and "db" not in options and urlsplit(url).path.strip("/"):
         raise ConfigurationError(f"setting {SETTING} {shown!r}: the path names the database, expected a number")
     if url.startswith("unix:") and not options.get("path"):
         raise ConfigurationError(f"setting {SETTING} {shown!r} names no socket: {_EXPECTED}")
@@ -48,22 +68,23 @@ def connection_options(url: object) -> dict[str, Any]:
     return options
 
 
-def _path(url: str) -> str:
-    return url.partition("://")[2].rpartition("@")[2].partition("?")[0].partition("/")[2]
-
-
 def _check_parameters(options: dict[str, Any], shown: str) -> None:
     """Make a connection, which does not connect yet, to see whether redis-py takes every parameter of the URL."""
     arguments = dict(options)
     connection_class = arguments.pop("connection_class")
-    # Parameters of the pool, not of a connection.
-    for name in ("max_connections", "timeout"):
-        arguments.pop(name, None)
+    for name in arguments.keys() - {"host", "port", "path"} - _PARAMETERS:
+        if not name.startswith(_PARAMETER_FAMILIES):
+            raise ConfigurationError(f"setting {SETTING} {shown!r}: a parameter behind '?' is not known")
+    for name in ("socket_timeout", "socket_connect_timeout"):
+        try:
+            if name in arguments:
+                values.seconds(arguments[name])
+        except values.Wrong as wrong:
+            raise ConfigurationError(f"setting {SETTING} {shown!r}: {name} is {arguments[name]!r}: {wrong}") from None
+    # One of the pool, not of a connection.
+    arguments.pop("max_connections", None)
     try:
         connection_class(**arguments)
     except Exception as error:  # noqa: BLE001 -- each parameter has its own way of failing
-        known = "is not known to redis-py" if isinstance(error, TypeError) else "has a wrong value"
-        names = ", ".join(sorted(set(arguments) - {"host", "port", "db", "username", "password", "path"})) or "none"
-        raise ConfigurationError(
-            f"setting {SETTING} {shown!r}: a parameter behind '?' {known} (given: {names})"
-        ) from None
+        known = "is not known" if isinstance(error, TypeError) else "has a wrong value"
+        raise ConfigurationError(f"setting {SETTING} {shown!r}: a parameter behind '?' {known}") from None

@@ -235,8 +235,8 @@ class Consumer:
             self._acks.add(entry.id, began)
             if is_suspect:
                 self._unsettled = functools.partial(self._acquit, entry)
+            self._pace.handled(event_type, time.monotonic() - began)
         self._done(entry, message, error)
-        self._pace.handled(event_type, time.monotonic() - began)
         return True
 
     def _prepare(self, message: Message) -> bool:
@@ -327,15 +327,21 @@ class Consumer:
     def _leave(self) -> None:
         """Acknowledge and settle what was handled, and leave word of what stays pending under this name."""
         left = len(self._ahead) + len(self._acks.ids)
+        if self._troubles.count and not self._acks.ids and self._unsettled is None:
+            # Nothing would be saved by waiting for a server that does not answer.
+            self._progress.held(left)
+            return
         try:
             if self._unsettled is not None:
                 self._settle()
             if self._acks.ids:
                 self._acknowledge()
             left = self._stream.pending_count(self._group, self._name)
+            if self._stop.requested:
+                self._stream.leave(self._group, self._name)
         except ServerError as error:
             logger.error(
-                "Consumer %s leaves without its server: %d handled events may be repeated, %d were not begun: %r",
+                "Consumer %s could not finish: %d handled events may be repeated, %d were not begun: %r",
                 self._name,
                 len(self._acks.ids),
                 len(self._ahead),

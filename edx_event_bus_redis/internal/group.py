@@ -24,6 +24,9 @@ _SILENCE = 75_000
 # The same for a consumer that holds entries, which may be busy with one of them: the claim time of a pool.
 _SILENCE_WHILE_BUSY = 1_800_000
 
+# The same for a consumer of the name that is being started, which is one of ours: those show themselves every second.
+_OWN_SILENCE = 3_000
+
 
 def set_up_group(stream: Stream, settings: ConsumerSettings) -> bytes:
     """
@@ -112,15 +115,19 @@ def make_group_anew(stream: Stream, group: str, furthest: bytes) -> None:
 
 def live_consumers(group: Group, own_name: str) -> list[str]:
     """
-    Return the names of consumers that seem to be alive and are not of this consumer or pool.
+    Return the names of consumers that seem to be alive.
 
-    Own names count as dead: whoever is started under a name is their only owner.
+    One of the name that is being started, or of a shard of it, may be: that of a pod that is being replaced.
     """
-    return [each.name for each in group.consumers if not is_own_name(each.name, own_name) and _seems_alive(each)]
+    return [each.name for each in group.consumers if _seems_alive(each, own=is_own_name(each.name, own_name))]
 
 
-def _seems_alive(consumer: Consumer) -> bool:
-    return consumer.idle < (_SILENCE_WHILE_BUSY if consumer.pending else _SILENCE)
+def _seems_alive(consumer: Consumer, *, own: bool) -> bool:
+    if consumer.left:
+        return False
+    if consumer.pending:
+        return consumer.idle < _SILENCE_WHILE_BUSY
+    return consumer.idle < (_OWN_SILENCE if own else _SILENCE)
 
 
 def _complete(entry_id: str) -> bytes:

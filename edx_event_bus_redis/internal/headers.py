@@ -7,6 +7,7 @@ read: ``type``, ``id``, ``source``, ``time``, ``minorversion``, ``sourcehost``, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,9 @@ from uuid import UUID
 from openedx_events.data import EventsMetadata
 
 from edx_event_bus_redis.internal.errors import UnusableMessageError
+
+# Like org.openedx.learning.auth.session.login.completed.v1.
+_EVENT_TYPE = re.compile(r"[\w.-]{1,200}", re.ASCII)
 
 # field of the entry -> (attribute of EventsMetadata, from text, what the text should be)
 _HEADERS: dict[bytes, tuple[str, Callable[[str], Any], str]] = {
@@ -65,6 +69,9 @@ def decode_headers(fields: Mapping[bytes, bytes]) -> EventsMetadata:
                 raise UnusableMessageError(f"header {field.decode()!r} is not {expected}") from None
     if "event_type" not in values:
         raise UnusableMessageError("header 'type' is missing")
+    if not _EVENT_TYPE.fullmatch(values["event_type"]):
+        # It is going to stand in log lines.
+        raise UnusableMessageError("header 'type' is not the name of an event type")
     try:
         return EventsMetadata(**values)
     except ValueError:

@@ -13,7 +13,7 @@ def group_key(stream: str, kind: str, group: str) -> str:
     Return a key that belongs to one group of a stream, in the stream's hash slot.
 
     Kinds: ``dead`` (dead letters), ``later`` (events that wait for their retry), ``again`` (events to be delivered to
-    this group again), ``starts`` (how often suspects were started).
+    this group again), ``starts`` (how often suspects were started), ``left`` (when consumers left on purpose).
     """
     return f"{{{stream}}}:{kind}:{group}"
 

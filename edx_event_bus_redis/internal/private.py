@@ -52,6 +52,9 @@ class AgainStream(Stream):
     def _entry(self, entry_id: bytes, fields: list[bytes] | None) -> Entry:
         if not fields:
             return Entry(entry_id, fields)
+        if fields[-_ADDED::2] != [_ORIGIN, _FAILURES, _HISTORY] or not fields[-3].isdigit():
+            # Not put here by this package. It is nobody's event, but has to be got rid of as one.
+            return Entry(entry_id, fields, origin=entry_id)
         origin, failures, history = fields[-_ADDED + 1 :: 2]
         return Entry(entry_id, unpacked(fields[:-_ADDED]), origin, int(failures), history)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openedx_events.data import EventsMetadata
@@ -25,8 +25,9 @@ from edx_event_bus_redis.internal.settings import load_connection_url, load_prod
 from edx_event_bus_redis.internal.stream import Stream
 from edx_event_bus_redis.internal.telemetry import ProducingContext
 
-# Seconds that connecting, and that one reply, may take. A healthy server needs milliseconds; both together, and one
-# retry of a refused connection, are what a request may lose.
+# Seconds that connecting to one address, and that one reply, may take. A healthy server needs milliseconds. A new
+# connection needs three replies at the most. Resolving a host name cannot be bounded from here.
+_CONNECT_TIMEOUT = 1.0
 _TIMEOUT = 2.0
 
 # The same after a time-out, for so long: a request that sends many events must not wait for each. A server that is
@@ -34,8 +35,9 @@ _TIMEOUT = 2.0
 _IMPATIENT_TIMEOUT = 0.2
 _IMPATIENCE = 10.0
 
-# After a connection error. One that was reset, by a restart or by a proxy, works at the second try.
-_RETRIES = 1
+# A connection that was reset, by a restart or by a proxy, works at the second try. There is one, unless the first has
+# taken so many seconds.
+_RETRY_WITHIN = 0.5
 
 
 class RedisEventProducer(EventBusProducer):
@@ -50,7 +52,7 @@ class RedisEventProducer(EventBusProducer):
     """
 
     def __init__(self, url: str) -> None:
-        self._patient = make_client(url, timeout=_TIMEOUT, connect_timeout=_TIMEOUT, retries=_RETRIES)
+        self._patient = make_client(url, timeout=_TIMEOUT, connect_timeout=_CONNECT_TIMEOUT)
         self._impatient = make_client(url, timeout=_IMPATIENT_TIMEOUT, connect_timeout=_IMPATIENT_TIMEOUT)
         self._impatient_until = 0.0
 
@@ -122,14 +124,27 @@ class RedisEventProducer(EventBusProducer):
         context.full_topic = stream_key(context.initial_topic, settings.topic_prefix)
         data = codec_for(context.signal).encode(context.event_data)
         fields = encode_fields(context.event_metadata, data)
-        client = self._impatient if time.monotonic() < self._impatient_until else self._patient
+        entry_id = self._append(context.full_topic, fields, settings.stream_max_len)
+        context.log_delivered(entry_id)
+        return entry_id
+
+    def _append(self, key: str, fields: Sequence[bytes], max_len: int) -> bytes:
+        began = time.monotonic()
+        patient = began >= self._impatient_until
+        stream = Stream(self._patient if patient else self._impatient, key)
         try:
-            entry_id = Stream(client, context.full_topic).append(fields, settings.stream_max_len)
+            try:
+                entry_id = stream.append(fields, max_len)
+            except ServerUnavailable:
+                if time.monotonic() - began > _RETRY_WITHIN or not patient:
+                    raise
+                entry_id = stream.append(fields, max_len)
         except ServerUnavailable:
-            self._impatient_until = time.monotonic() + _IMPATIENCE
+            # Only after a patient try: a server that is merely slow must not look as if it were away for ever.
+            if patient:
+                self._impatient_until = time.monotonic() + _IMPATIENCE
             raise
         self._impatient_until = 0.0
-        context.log_delivered(entry_id)
         return entry_id
 
 

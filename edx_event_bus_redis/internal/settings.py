@@ -59,9 +59,12 @@ class _Option:
     setting: str | None = None
 
 
+# A mistyped number must not fork until the machine is full.
+_MOST_WORKERS = 1000
+
 _OPTIONS: Mapping[str, _Option] = {
     "consumer_name": _Option(values.name),
-    "workers": _Option(values.count(1), setting="EVENT_BUS_REDIS_CONSUMER_WORKERS"),
+    "workers": _Option(values.count(1, _MOST_WORKERS), setting="EVENT_BUS_REDIS_CONSUMER_WORKERS"),
     "check_backlog": _Option(values.flag, default=False),
     "last_read_msg_id": _Option(values.entry_id),
     "claim_msgs_older_than": _Option(values.count(1), setting="EVENT_BUS_REDIS_CONSUMER_CLAIM_MSGS_OLDER_THAN"),

@@ -16,6 +16,7 @@ from redis import exceptions
 
 from edx_event_bus_redis.internal.errors import AccessRefused, GroupMissing, ServerError, ServerUnavailable
 from edx_event_bus_redis.internal.message import Entry, split_id
+from edx_event_bus_redis.internal.names import group_key
 
 Reply = Any
 
@@ -36,18 +37,25 @@ end
 return redis.error_reply('NOGROUP No such consumer group')
 """
 
-_READ_RAW = ("XREADGROUP", "XAUTOCLAIM", "XINFO GROUPS", "XINFO CONSUMERS", "XINFO STREAM", "XPENDING", "XRANGE")
-
 # Entries counted in one step, so that counting a long stream never makes the server unavailable to others.
 _COUNT_STEP = 1000
 
 
 class Consumer(NamedTuple):
-    """A group's consumer: its name, its pending entries, and milliseconds since it was last heard of."""
+    """
+    A group's consumer.
+
+    Attributes:
+        name: its name.
+        pending: number of its pending entries.
+        idle: milliseconds since it was last heard of.
+        left: whether the last that was heard of it is that it left on purpose.
+    """
 
     name: str
     pending: int
     idle: int
+    left: bool = False
 
 
 class Group(NamedTuple):
@@ -91,16 +99,12 @@ def translated_errors() -> Iterator[None]:
         raise ServerError(f"{type(error).__name__}: {error}") from error
 
 
-def _raw(reply: Reply, **_: Any) -> Reply:
-    return reply
-
-
 class Stream:
     """
     A stream on a server.
 
     Arguments:
-        client: of ``make_client``. Its parsing of the commands used here is replaced.
+        client: of ``make_client``, which leaves replies as they are.
         key: of the stream.
 
     Every method raises ServerError or one of its subclasses, and blocks no longer than the client's time-out.
@@ -109,8 +113,6 @@ class Stream:
     def __init__(self, client: redis.Redis, key: str) -> None:
         self._client = client
         self.key = key
-        for command in _READ_RAW:
-            client.set_response_callback(command, _raw)
 
     def close(self) -> None:
         """Close the connections; the next call would open new ones."""
@@ -139,9 +141,28 @@ class Stream:
             for raw in self._client.execute_command("XINFO GROUPS", self.key):
                 fields = _pairs(raw)
                 if fields[b"name"] == name.encode():
-                    consumers = self._client.execute_command("XINFO CONSUMERS", self.key, name)
-                    return Group(fields[b"last-delivered-id"], tuple(map(_consumer, consumers)))
+                    return Group(fields[b"last-delivered-id"], self._consumers(name))
         raise GroupMissing(f"no group {name!r} on stream {self.key!r}")
+
+    def _consumers(self, group: str) -> tuple[Consumer, ...]:
+        # The time first: then what is reckoned to be the last sign of life is a little early, and leaving comes after.
+        seconds, microseconds = self._client.time()
+        now = seconds * 1000 + microseconds // 1000
+        consumers = []
+        for raw in self._client.execute_command("XINFO CONSUMERS", self.key, group):
+            fields = _pairs(raw)
+            name, idle = fields[b"name"], fields[b"idle"]
+            left_at = self._client.hget(group_key(self.key, "left", group), name)
+            left = left_at is not None and int(left_at) >= now - idle
+            consumers.append(Consumer(name.decode(errors="replace"), fields[b"pending"], idle, left))
+        return tuple(consumers)
+
+    def leave(self, group: str, consumer: str) -> None:
+        """Leave word that a consumer leaves on purpose, so that the next start need not take it for alive."""
+        with translated_errors():
+            seconds, microseconds = self._client.time()
+            at = seconds * 1000 + microseconds // 1000
+            self._client.hset(group_key(self.key, "left", group), consumer, str(at))
 
     def last_id(self) -> bytes:
         """Return the largest id that the stream has ever had. Raises GroupMissing if there is no stream."""
@@ -265,8 +286,3 @@ class Stream:
 
 def _pairs(raw: list[Any]) -> dict[bytes, Any]:
     return dict(zip(raw[::2], raw[1::2], strict=True))
-
-
-def _consumer(raw: list[Any]) -> Consumer:
-    fields = _pairs(raw)
-    return Consumer(fields[b"name"].decode(errors="replace"), fields[b"pending"], fields[b"idle"])

@@ -24,13 +24,14 @@ class Wrong(Exception):
     """A value is not what it should be; the message says what would be right."""
 
 
-def count(minimum: int) -> Callable[[object], int]:
-    """Return what takes a whole number from a minimum up."""
+def count(minimum: int, maximum: int = _LARGEST_COUNT) -> Callable[[object], int]:
+    """Return what takes a whole number from a minimum to a maximum."""
+    expected = f"from {minimum}" if maximum == _LARGEST_COUNT else f"from {minimum} to {maximum}"
 
     def convert(value: object) -> int:
         # JSON's true is an int to Python, and never what was meant.
-        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= _LARGEST_COUNT:
-            raise Wrong(f"expected a whole number from {minimum}")
+        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+            raise Wrong(f"expected a whole number {expected}")
         return value
 
     return convert

@@ -7,6 +7,7 @@ leave as SystemExit, because ``consume_events`` logs every other exception and e
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import logging
 import signal
@@ -15,23 +16,19 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-import redis
 from django.core.cache import close_caches
 from django.db import connections
 from openedx_events.event_bus import EventBusConsumer
 
-from edx_event_bus_redis.internal.client import make_client, reply_timeout
 from edx_event_bus_redis.internal.consumer import Consumer
-from edx_event_bus_redis.internal.errors import AccessRefused, ConfigurationError, ServerError, TooManyErrors
-from edx_event_bus_redis.internal.group import set_up_group
+from edx_event_bus_redis.internal.errors import ConfigurationError, TooManyErrors
 from edx_event_bus_redis.internal.message import Entry, join_id, split_id
-from edx_event_bus_redis.internal.names import shard_consumer_name, stream_key
+from edx_event_bus_redis.internal.names import shard_consumer_name
 from edx_event_bus_redis.internal.protocols import Progress
 from edx_event_bus_redis.internal.settings import ConsumerSettings, consumers_enabled, load_consumer_settings
-from edx_event_bus_redis.internal.stream import Stream
+from edx_event_bus_redis.internal.start import connect, longest_block, set_up
 from edx_event_bus_redis.internal.suspects import Death as EntryDeath
-from edx_event_bus_redis.internal.telemetry import RunContext, consumer_logger
-from edx_event_bus_redis.internal.troubles import Troubles
+from edx_event_bus_redis.internal.telemetry import consumer_logger
 from pool import (
     EXIT_TOO_MANY_ERRORS,
     Child,
@@ -42,7 +39,6 @@ from pool import (
     Item,
     Outcome,
     PoolConfig,
-    SignalInbox,
     Slot,
     Slots,
     Stop,
@@ -62,12 +58,6 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 EXIT_GAVE_UP = 1
 EXIT_BAD_CONFIGURATION = 2
 
-# Seconds that connecting, and that one reply, may take before the server counts as unavailable. A blocking read waits
-# for half of it at the most.
-_CONNECT_TIMEOUT = 3.0
-_TIMEOUT = 5.0
-_BLOCK_SHARE = 0.5
-
 
 class RedisEventConsumer(EventBusConsumer):
     """
@@ -85,6 +75,7 @@ class RedisEventConsumer(EventBusConsumer):
 
     def __init__(  # noqa: PLR0917 -- as many by position as the published package takes
         self,
+        /,
         topic: str,
         group_id: str,
         consumer_name: str | None = None,
@@ -133,7 +124,7 @@ class RedisEventConsumer(EventBusConsumer):
 
 def _consume_here(settings: ConsumerSettings) -> None:
     with stop_on_signals(settings.shutdown_timeout) as stop:
-        cursor = _set_up(settings, stop)
+        cursor = set_up(settings, stop)
         if cursor is not None:
             slots = Slots(1)
             # There is no supervisor to end a handler that hangs.
@@ -142,13 +133,14 @@ def _consume_here(settings: ConsumerSettings) -> None:
 
 
 def _consume_in_pool(settings: ConsumerSettings, workers: int) -> None:
-    with SignalInbox(_STOPPING) as inbox:
-        stop = Stop(inbox, settings.shutdown_timeout)
-        cursor = _set_up(settings, stop)
-        # Held back until the supervisor answers them, so that none falls between the two.
-        with blocked(_STOPPING):
-            if cursor is not None and not stop.requested:
-                _supervise(settings, workers, cursor)
+    with contextlib.ExitStack() as held_back:
+        with stop_on_signals(settings.shutdown_timeout) as stop:
+            cursor = set_up(settings, stop)
+            # Until the supervisor answers them, so that none falls between the two.
+            held_back.enter_context(blocked(_STOPPING))
+            requested = stop.requested
+        if cursor is not None and not requested:
+            _supervise(settings, workers, cursor)
 
 
 @attrs.frozen
@@ -230,46 +222,16 @@ def _death_by_entry(former: Death | None) -> EntryDeath | None:
     return EntryDeath(entry_id, again, cause, str(former.cause), former.stack)
 
 
-def _connect(settings: ConsumerSettings) -> redis.Redis:
-    return make_client(settings.url, timeout=_TIMEOUT, connect_timeout=_CONNECT_TIMEOUT)
-
-
-def _set_up(settings: ConsumerSettings, stop: Stop) -> bytes | None:
-    """Set up the group as soon as Redis can be reached; return its cursor, None if a stop is requested before."""
-    stream = Stream(_connect(settings), stream_key(settings.topic, settings.topic_prefix))
-    context = RunContext(stream.key, settings.group, settings.consumer_name)
-    troubles = Troubles(context, settings.poll_failure_sleep)
-    try:
-        while not stop.requested:
-            try:
-                cursor = set_up_group(stream, settings)
-                troubles.over()
-                return cursor
-            except AccessRefused as error:
-                raise ConfigurationError(
-                    f"setting EVENT_BUS_REDIS_CONNECTION_URL: Redis refuses its user or password, or a command: {error}"
-                ) from None
-            except ServerError as error:
-                seconds = troubles.happened(error)
-                limit = settings.consecutive_errors_limit
-                if limit is not None and troubles.count >= limit:
-                    raise TooManyErrors(f"Too many consecutive errors, exiting ({troubles.count} in a row)") from None
-                stop.wait(seconds)
-        return None
-    finally:
-        stream.close()
-
-
 def _consume(
     settings: ConsumerSettings, consumer_name: str, stop: Stop, progress: Progress, former: Death | None = None
 ) -> None:
-    client = _connect(settings)
+    client = connect(settings)
     try:
         Consumer(
             settings,
             consumer_name,
             client,
-            block=reply_timeout(client) * _BLOCK_SHARE,
+            block=longest_block(client),
             stop=stop,
             progress=progress,
             death=_death_by_entry(former),

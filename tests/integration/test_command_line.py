@@ -53,7 +53,7 @@ def test_a_bad_extra_key_is_status_2_and_one_line(extra: Any, said: str) -> None
         ({"EVENT_BUS_REDIS_CONNECTION_URL": None}, "setting EVENT_BUS_REDIS_CONNECTION_URL is missing: expected a URL"),
         (
             {"EVENT_BUS_REDIS_CONNECTION_URL": "http://:hunter2@host/"},
-            "'http://***@host/' is not usable: expected redis://",
+            "'http://…' is not usable: expected redis://",
         ),
         ({"EVENT_BUS_REDIS_CONSUMER_WORKERS": "four"}, "setting EVENT_BUS_REDIS_CONSUMER_WORKERS is 'four': expected"),
         ({"EVENT_BUS_TOPIC_PREFIX": 5}, "setting EVENT_BUS_TOPIC_PREFIX is 5: expected a name"),
@@ -87,6 +87,36 @@ def own_password_server() -> Any:
 
     with EmbeddedServer(password="right-password") as server:
         yield server
+
+
+def test_a_key_that_is_not_allowed_is_status_2(own_server: Any) -> None:
+    """A user that may not touch the group's own keys is a bad setting, found at the start."""
+    own_server.client().execute_command("ACL", "SETUSER", "bus", "on", ">hunter2", "~dev-topic*", "+@all")
+    url = own_server.url.replace("redis://", "redis://bus:hunter2@")
+
+    done = consume({"consumer_name": "c1", "workers": 2}, url=url)
+
+    assert done.returncode == 2
+    assert "(needed are dev-topic and {dev-topic}:*)" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("query", ["/99", "/?timeout=20", "/?socket_timeout=-1", "/?socket_timeout=nan", "/?retry=3"])
+def test_a_url_that_cannot_work_is_status_2(own_server: Any, query: str) -> None:
+    """Also one that only the server or redis-py would refuse later."""
+    done = consume({"consumer_name": "c1"}, url=own_server.url.removesuffix("/0") + query)
+
+    assert done.returncode == 2
+    assert "setting EVENT_BUS_REDIS_CONNECTION_URL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_extra_key_named_self_is_unknown_like_any_other() -> None:
+    """No key of --extra gets in the way of Python's own names."""
+    done = consume({"consumer_name": "c1", "self": 1})
+
+    assert done.returncode == 2
+    assert "--extra key 'self' is unknown" in done.stderr
 
 
 def test_disabled_consumers_leave_with_status_0() -> None:

@@ -74,6 +74,21 @@ def test_a_second_pool_does_not_skip_what_the_first_has_not_read(
     assert first.stop() == second.stop() == 0
 
 
+def test_a_pool_of_the_same_name_does_not_skip_what_the_first_has_not_read(
+    consume: Any, client: redis.Redis, stream_name: str
+) -> None:
+    """A pod that is started before the one it replaces is stopped, as in a rolling update, throws nothing away."""
+    first = consume(workers=1).wait_running()
+    ids = add_logins(client, stream_name, 40, "sleep:0.05")
+    first.wait_handled(3)
+
+    second = consume(workers=1).wait_running()
+    assert first.stop() == 0
+
+    assert {each.event_id for each in second.wait_handled(40)} == set(ids)
+    assert "skipped" not in second.log
+
+
 def test_a_second_pool_does_not_skip_while_the_first_is_idle(
     consume: Any, client: redis.Redis, stream_name: str
 ) -> None:

@@ -104,6 +104,20 @@ def test_what_cannot_be_decoded_is_a_dead_letter(consume: Any, client: redis.Red
     assert "is not known to this service" in letters[2]["dead_cause"]
 
 
+def test_a_strange_entry_in_the_groups_own_stream_is_no_wall(
+    consume: Any, client: redis.Redis, stream_name: str
+) -> None:
+    """What somebody else has put there becomes a dead letter, and consuming goes on."""
+    client.xadd(f"{{{stream_name}}}:again:group", {"a": "b"})
+    consumer = consume(workers=1).wait_running()
+
+    (letter,) = wait_until(lambda: dead_letters(client, stream_name), what="a dead letter")
+
+    assert letter.raw[b"a"] == b"b"
+    consumer.wait_handled(len(add_logins(client, stream_name, 1)))
+    assert "died" not in consumer.log
+
+
 def test_dead_letters_are_capped(consume: Any, client: redis.Redis, stream_name: str) -> None:
     """EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN bounds what a group keeps, approximately."""
     consume(settings={"EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN": 10}).wait_running()

@@ -60,7 +60,7 @@ def test_a_frozen_server_is_waited_for(
     own_server.freeze()
     wait_until(lambda: "ServerUnavailable" in consumer.log, what="the freeze is noticed")
     own_server.thaw()
-    wait_until(lambda: consumer.log.count("goes on, after") == (workers or 1), what="all go on")
+    wait_until(lambda: "goes on, after" in consumer.log, what="it goes on")
 
     ids = add_logins(client, stream_name, 50)
 

@@ -25,6 +25,7 @@ def test_a_missing_url_is_a_warning_where_the_bus_is_used() -> None:
 
 def test_consume_events_checks_its_settings_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """For consume_events the check keeps silent: the consumer answers with status 2 and one line."""
-    monkeypatch.setattr(sys, "argv", ["manage.py", "consume_events", "-t", "topic"])
-    with override_settings(EVENT_BUS_REDIS_STREAM_MAX_LEN=0):
-        assert run_checks() == []
+    for leading in ([], ["lms"], ["lms", "--settings=production"]):
+        monkeypatch.setattr(sys, "argv", ["manage.py", *leading, "consume_events", "-t", "topic"])
+        with override_settings(EVENT_BUS_REDIS_STREAM_MAX_LEN=0):
+            assert run_checks() == []

@@ -24,6 +24,15 @@ from edx_event_bus_redis.internal.errors import ConfigurationError
         "redis://:hunter2@localhost:6379/0?socket_timeout=soon&password=hunter2",
         "redis://:hunter2@localhost:99999999/0",
         "redis://:hunter2@[::1/0",
+        "redis://localhost:6379/?password=hunter@2hunter2&nope=1",
+        "redis://:hunter2",
+        "redis://h:hunter2/0",
+        "redis://h:6379/first#hunter2",
+        "unix:///tmp/s?password=hunter@hunter2&nope=1",
+        "redis://h/?timeout=5",
+        "redis://h/?socket_timeout=0",
+        "redis://h/?socket_connect_timeout=inf",
+        "redis://h/?redis_connect_func=hunter2",
         "unix://",
         "redis//:hunter2@localhost",
     ],
@@ -61,3 +70,6 @@ def test_redaction_keeps_what_helps() -> None:
     assert redacted("redis://me:hunter2@host:6379/3?password=hunter2") == "redis://***@host:6379/3"
     assert redacted("redis://host/3") == "redis://host/3"
     assert redacted("nonsense") == "(no scheme)"
+    assert redacted("redis://localhost:6379/?password=hunter@2secret") == "redis://localhost:6379/"
+    assert redacted("redis://:hunter2") == "redis://…"
+    assert redacted("unix:///run/redis.sock?password=hunter@2x") == "unix:///run/redis.sock"

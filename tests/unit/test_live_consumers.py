@@ -8,10 +8,16 @@ def live(*consumers: Consumer) -> list[str]:
     return live_consumers(Group(b"0-0", consumers), "c1")
 
 
-def test_own_names_are_never_others() -> None:
-    """The name of this start and the shards under it do not count, whatever their number was."""
-    assert live(Consumer("c1", 0, 5), Consumer("c1.0", 3, 5), Consumer("c1.17", 0, 5)) == []
-    assert live(Consumer("c1.x", 0, 5), Consumer("c2.0", 0, 5)) == ["c1.x", "c2.0"]
+def test_a_consumer_that_left_is_gone() -> None:
+    """A consumer that left on purpose is not alive, even if it was heard of a moment ago and holds entries."""
+    assert live(Consumer("c2", 3, 5, left=True), Consumer("c1.0", 0, 5, left=True)) == []
+
+
+def test_own_names_show_themselves_every_second() -> None:
+    """The name of this start and the shards under it are gone after seconds, unless they hold entries."""
+    assert live(Consumer("c1", 0, 5_000), Consumer("c1.0", 0, 5_000), Consumer("c1.17", 0, 5_000)) == []
+    assert live(Consumer("c1", 0, 5), Consumer("c1.0", 2, 5_000)) == ["c1", "c1.0"]
+    assert live(Consumer("c1.x", 0, 5_000), Consumer("c2.0", 0, 5_000)) == ["c1.x", "c2.0"]
 
 
 def test_a_silent_consumer_is_gone() -> None:

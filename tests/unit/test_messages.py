@@ -55,6 +55,8 @@ def test_missing_headers_get_the_defaults_of_the_metadata() -> None:
     [
         (b"type", b"", "header 'type' is missing"),
         (b"type", b"\xff", "header 'type' is not text"),
+        (b"type", b"ada@example.org", "header 'type' is not the name of an event type"),
+        (b"type", b"t" * 201, "header 'type' is not the name of an event type"),
         (b"id", b"secret", "header 'id' is not a UUID"),
         (b"time", b"secret", "header 'time' is not an ISO 8601 time in UTC"),
         (b"time", b"2026-11-23T17:20:00", "header 'time' is not in UTC"),
