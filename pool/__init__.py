@@ -25,6 +25,8 @@ What it holds to:
 * Each child has a slot in anonymous shared memory with one writer, the child (``slots.py``). It needs no lock, and it
   is gone with the last process that maps it, so nothing can leak. After a death it still tells what the child had in
   hand.
+* A worker that has an item in hand for longer than ``item_timeout`` is killed, whatever it is doing, after its Python
+  stacks were taken (``stacks.py``). A replacement is told how its predecessor died, with what in hand.
 * SIGTERM or SIGINT to the supervisor stops the pool: every child gets SIGTERM and ``shutdown_timeout`` seconds to
   leave, then SIGKILL. A second signal kills at once.
 * A child dies with its parent, however the parent ends (``child.py``). The supervisor may be process 1 of a container:

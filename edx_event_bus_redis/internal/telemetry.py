@@ -6,6 +6,7 @@ Log lines hold what identifies an event, never its data.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Mapping
@@ -47,19 +48,18 @@ class RunContext:
 
     def log_received(self, message: Message) -> None:
         """Log which event was received."""
-        if consumer_logger.isEnabledFor(logging.INFO) and audit_logging_enabled():
-            consumer_logger.info(
-                "Message received from Redis: topic=%s, message_id=%s, redis_msg_id=%s, event_timestamp_ms=%d",
-                self.full_topic,
-                message.metadata.id,
-                message.entry_id,
-                round(message.metadata.time.timestamp() * 1000),
-            )
+        _audit(
+            consumer_logger,
+            "Message received from Redis: topic=%s, message_id=%s, redis_msg_id=%s, event_timestamp_ms=%d",
+            self.full_topic,
+            message.metadata.id,
+            message.entry_id,
+            round(message.metadata.time.timestamp() * 1000),
+        )
 
     def log_processed(self) -> None:
         """Log that the event received last was processed."""
-        if consumer_logger.isEnabledFor(logging.INFO) and audit_logging_enabled():
-            consumer_logger.info("Message from Redis processed successfully")
+        _audit(consumer_logger, "Message from Redis processed successfully")
 
     def set_attributes(self, message: Message | None, error: Exception | None = None) -> None:
         """Tell the monitoring system what is being worked at. Its failures are no reason to stop working."""
@@ -67,6 +67,9 @@ class RunContext:
             self._set_attributes(message, error)
         except Exception as failure:  # noqa: BLE001 -- back ends are foreign code
             _log_failure(failure)
+            # .. custom_attribute_name: redis_monitoring_error
+            # .. custom_attribute_description: What failed when attributes were set, for the back ends that work.
+            _set_failure("redis_monitoring_error", failure)
 
     def _set_attributes(self, message: Message | None, error: Exception | None) -> None:
         # .. custom_attribute_name: redis_stream
@@ -138,14 +141,14 @@ class ProducingContext:
 
     def log_delivered(self, entry_id: bytes) -> None:
         """Log which event was delivered."""
-        if producer_logger.isEnabledFor(logging.INFO) and audit_logging_enabled():
-            producer_logger.info(
-                "Message delivered to Redis event bus: topic=%s, message_id=%s, signal=%s, redis_msg_id=%s",
-                self.full_topic,
-                self.event_metadata.id,
-                self.signal,
-                entry_id,
-            )
+        _audit(
+            producer_logger,
+            "Message delivered to Redis event bus: topic=%s, message_id=%s, signal=%s, redis_msg_id=%s",
+            self.full_topic,
+            self.event_metadata.id,
+            self.signal,
+            entry_id,
+        )
 
     def record_error(self, error: Exception) -> None:
         """
@@ -190,6 +193,23 @@ def _record_exception(exception: Exception) -> None:
             record_exception()
         except Exception as failure:  # noqa: BLE001 -- back ends are foreign code
             _log_failure(failure)
+
+
+def _audit(audit_logger: logging.Logger, line: str, *arguments: object) -> None:
+    """Log a line of the audit log, if it is wanted. A filter of the host that fails is no reason to stop working."""
+    try:
+        if audit_logger.isEnabledFor(logging.INFO) and audit_logging_enabled():
+            audit_logger.info(line, *arguments)
+    except Exception as failure:  # noqa: BLE001 -- filters are foreign code
+        # .. custom_attribute_name: redis_logging_error
+        # .. custom_attribute_description: What failed when an event was logged.
+        _set_failure("redis_logging_error", failure)
+
+
+def _set_failure(attribute: str, failure: Exception) -> None:
+    # What fails may be this very call.
+    with contextlib.suppress(Exception):
+        set_custom_attribute(attribute, type(failure).__name__)
 
 
 def _log_failure(failure: Exception) -> None:

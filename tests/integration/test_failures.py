@@ -144,6 +144,25 @@ def test_a_pool_that_only_crashes_gives_up(consume: Any, client: redis.Redis, st
 
 
 @BACKENDS
+def test_a_broken_log_filter_costs_nothing(consume: Any, client: redis.Redis, stream_name: str) -> None:
+    """A logging filter of the host that raises does not keep events from being handled, once each."""
+    log = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"broken": {"()": "tests.support.monitoring.BrokenFilter"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["broken"]}},
+        "root": {"handlers": ["stderr"], "level": "INFO"},
+    }
+    consumer = consume(settings={"LOGGING": log}, workers=1).wait_running()
+
+    handled = consumer.wait_handled(len(add_logins(client, stream_name, 5)))
+
+    wait_until(lambda: client.xpending(stream_name, "group")["pending"] == 0, what="nothing pending")
+    assert len(handled) == 5
+    assert consumer.stop() == 0
+
+
+@BACKENDS
 @pytest.mark.parametrize("workers", [None, 1])
 def test_a_broken_monitoring_system_costs_nothing(
     consume: Any, client: redis.Redis, stream_name: str, workers: int | None
