@@ -145,4 +145,5 @@ def _read(path: Path) -> list[Handled]:
     if not path.exists():
         return []
     lines = (line.split() for line in path.read_text().splitlines())
-    return [Handled(event_id, int(pid), int(number), float(at)) for event_id, pid, number, at in lines]
+    whole = [words[:4] for words in lines if len(words) == 5 and words[-1] == "."]
+    return [Handled(event_id, int(pid), int(number), float(at)) for event_id, pid, number, at in whole]

@@ -115,7 +115,8 @@ def connect(record: str) -> None:
     """Connect the receiver; ``record`` is the path of the file."""
 
     def receive(signal: Any, metadata: Any, user: Any, **_: Any) -> None:
-        line = f"{metadata.id} {os.getpid()} {user.id} {time.time():.6f}\n"
+        # SIGKILL may cut a write: a line begins by itself, and its end shows that it is whole.
+        line = f"\n{metadata.id} {os.getpid()} {user.id} {time.time():.6f} ."
         _write(f"{record}.begun", line)
         order, _, argument = user.pii.username.partition(":")
         if order in ORDERS:
