@@ -327,8 +327,9 @@ SETUP = 'import os, django\nos.environ["DJANGO_SETTINGS_MODULE"] = "settings"\nd
 
 INTERFACE = """
 import inspect, json, edx_event_bus_redis as bus
+objects = {name: getattr(bus, name) for name in dir(bus)}
 print(json.dumps({
-    "names": [name for name, each in vars(bus).items() if getattr(each, "__module__", "").startswith(bus.__name__)],
+    "names": [name for name, each in objects.items() if str(getattr(each, "__module__", "")).startswith(bus.__name__)],
     "parameters": list(inspect.signature(bus.RedisEventConsumer).parameters),
     "send": sorted(inspect.signature(bus.create_producer().send).parameters),
 }))
