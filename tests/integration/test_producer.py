@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -40,7 +41,8 @@ def producer(bus_settings: None) -> RedisEventProducer:
 
 
 def send(producer: RedisEventProducer, data: Any = None, metadata: Any = None) -> EventsMetadata:
-    metadata = metadata or EventsMetadata(event_type=SIGNAL.event_type)
+    # The ids that openedx-events makes, by uuid1, may be equal in processes forked from each other.
+    metadata = metadata or EventsMetadata(event_type=SIGNAL.event_type, id=uuid4())
     producer.send(
         signal=SIGNAL,
         topic=TOPIC,
