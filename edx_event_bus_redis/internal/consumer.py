@@ -164,6 +164,9 @@ class Consumer:
             self._topics_turn = True
             return
         self._topics_turn = False
+        # Only what came from the topic's stream can be acknowledged together with a read of it.
+        if self._acks.ids and self._source is not self._stream:
+            self._acknowledge()
         block = max(_SHORTEST_BLOCK, min(self._block, self._again_due - now))
         self._take(self._reader.read(size, self._acks.ids, block), self._stream)
 

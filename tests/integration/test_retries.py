@@ -32,6 +32,7 @@ def test_an_event_is_tried_again_while_others_go_on(
     assert begun[2] - begun[1] >= 1.8
     assert consumer.stop() == 0
     assert client.xpending(stream_name, "group")["pending"] == 0
+    assert client.xlen(f"{{{stream_name}}}:again:group") == 0
     assert dead_letters(client, stream_name) == []
 
 
