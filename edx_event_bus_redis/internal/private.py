@@ -5,6 +5,7 @@ What a group has for itself beside the topic's stream, all in its hash slot:
 ``again``   events to be delivered to this group again: retries that are due, and replayed dead letters (stream)
 ``starts``  how often suspects were started, of which a worker may have died (hash)
 ``dead``    dead letters (stream)
+``left``    when consumers left on purpose (hash; ``stream.py`` reads it, because setting up the group does)
 
 An event moves between these and the topic's stream in one step each. So it is never lost between two of them, other
 groups never see it again, and it survives that the topic's stream is trimmed.

@@ -146,23 +146,25 @@ class Stream:
 
     def _consumers(self, group: str) -> tuple[Consumer, ...]:
         # The time first: then what is reckoned to be the last sign of life is a little early, and leaving comes after.
-        seconds, microseconds = self._client.time()
-        now = seconds * 1000 + microseconds // 1000
+        now = self._milliseconds()
+        left_at = self._client.hgetall(group_key(self.key, "left", group))
         consumers = []
         for raw in self._client.execute_command("XINFO CONSUMERS", self.key, group):
             fields = _pairs(raw)
             name, idle = fields[b"name"], fields[b"idle"]
-            left_at = self._client.hget(group_key(self.key, "left", group), name)
-            left = left_at is not None and int(left_at) >= now - idle
+            left = name in left_at and int(left_at[name]) >= now - idle
             consumers.append(Consumer(name.decode(errors="replace"), fields[b"pending"], idle, left))
         return tuple(consumers)
 
     def leave(self, group: str, consumer: str) -> None:
         """Leave word that a consumer leaves on purpose, so that the next start need not take it for alive."""
         with translated_errors():
-            seconds, microseconds = self._client.time()
-            at = seconds * 1000 + microseconds // 1000
-            self._client.hset(group_key(self.key, "left", group), consumer, str(at))
+            self._client.hset(group_key(self.key, "left", group), consumer, str(self._milliseconds()))
+
+    def _milliseconds(self) -> int:
+        """The server's clock, which its consumers' idle times are of."""
+        seconds, microseconds = self._client.time()
+        return int(seconds * 1000 + microseconds // 1000)
 
     def last_id(self) -> bytes:
         """Return the largest id that the stream has ever had. Raises GroupMissing if there is no stream."""
