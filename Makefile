@@ -18,8 +18,10 @@ PYENV_VERSIONS = $(shell command -v pyenv >/dev/null 2>&1 \
     && pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123](\.[0-9]+)?$$' | paste -sd: -)
 TOX = $(if $(PYENV_VERSIONS),PYENV_VERSION=$${PYENV_VERSION:-$(PYENV_VERSIONS)} )$(PY) -m tox
 
-UV_COMPILE = $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url \
-    --python-version 3.11 setup.py --extra hiredis
+UV_PIN = $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --python-version 3.11
+OF_PACKAGE = setup.py --extra hiredis
+# For every Python and platform; pip installs nothing else than the files that have these hashes.
+UV_PIN_ALL = $(UV_PIN) --universal --generate-hashes
 
 NEEDED = import sys; \
     sys.exit(None if sys.version_info >= (3, 11) else "%s is Python %d.%d; 3.11 or newer is needed" \
@@ -44,7 +46,7 @@ $(STAMP): setup.py pyproject.toml requirements/dev.txt | $(PY)
 	@$(PY) -c '$(NEEDED)'
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip --upgrade >/dev/null
 	@echo "installing what is pinned in requirements/dev.txt (once, and again when it changes)"
-	@$(PY) -m pip install -qq --disable-pip-version-check -r requirements/dev.txt
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --editable .
 	@touch "$@"
 
@@ -54,9 +56,14 @@ requirements: $(STAMP) ## install the project and everything it is developed wit
 .PHONY: upgrade
 upgrade: $(STAMP) ## pin the newest versions in requirements/*.txt
 	$(PY) -m pip install -qq --disable-pip-version-check uv
-	$(UV_COMPILE) --universal -c requirements/constraints.in --extra dev -o requirements/dev.txt
-	$(UV_COMPILE) --universal -c requirements/constraints.in -c requirements/dev.txt -o requirements/base.txt
-	$(UV_COMPILE) --resolution lowest-direct -o requirements/oldest.txt
+	$(UV_PIN_ALL) $(OF_PACKAGE) -c requirements/constraints.in --extra dev -o requirements/dev.txt
+	$(UV_PIN_ALL) $(OF_PACKAGE) -c requirements/constraints.in -c requirements/dev.txt -o requirements/base.txt
+	$(UV_PIN_ALL) requirements/fuzz.in -o requirements/fuzz.txt
+	$(UV_PIN_ALL) requirements/audit.in -o requirements/audit.txt
+	@# No hashes: tox makes constraints of it for the package itself, which is editable and can have none.
+	$(UV_PIN) $(OF_PACKAGE) --resolution lowest-direct -o requirements/oldest.txt
+	@# None either: the tests install what is in it one by one.
+	$(UV_PIN) --universal requirements/deployment.in -o requirements/deployment.txt
 
 .PHONY: demo
 demo: $(STAMP) ## watch four workers handle 2,000 events while one of them is killed
@@ -74,6 +81,27 @@ test-all: $(STAMP) ## run the tests on every supported Python, Django and redis-
 test-corners: $(STAMP) ## run the tests with the oldest and with the newest supported versions (tox)
 	$(TOX) run -e oldest,newest
 
+# make chaos SECONDS=60 SEED=1234; a number is drawn and printed without SEED.
+SECONDS ?= 600
+
+.PHONY: chaos
+chaos: $(STAMP) ## run the fault suite for SECONDS (default 600) with random faults by SEED
+	$(PY) -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --report docs/fault-suite.rst
+
+# `make fuzz SECONDS=600 TARGET="login entries"`
+TARGET ?=
+fuzz: SECONDS = 60
+
+.PHONY: fuzz
+fuzz: $(STAMP) .fuzz/installed ## search for bytes that do harm, for SECONDS (default 60) in all
+	PYTHONPATH=.fuzz/packages $(PY) -m tests.fuzz --seconds $(SECONDS) $(TARGET)
+
+# Beside the virtualenv: it is for Linux and some interpreters only.
+.fuzz/installed: requirements/fuzz.txt | $(PY)
+	@rm -rf .fuzz/packages
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes --target .fuzz/packages -r requirements/fuzz.txt
+	@touch "$@"
+
 .PHONY: coverage
 coverage: $(STAMP) ## run the tests and report the lines they do not reach, in child processes too
 	$(PY) -m coverage erase
@@ -82,11 +110,26 @@ coverage: $(STAMP) ## run the tests and report the lines they do not reach, in c
 	$(PY) -m coverage report
 
 .PHONY: quality
-quality: $(STAMP) ## check format, lint, types and import rules
+quality: $(STAMP) ## check format, lint, types, import rules, spelling, links of the documentation, vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(SITE)
+	$(PY) -m devtools.audit
+
+# From scratch each time: a page that is not read again does not repeat its warnings.
+SITE = $(BIN)/sphinx-build --builder html --fail-on-warning --fresh-env --quiet docs docs/_build/html
+
+.PHONY: docs
+docs: $(STAMP) ## build the documentation's site in docs/_build/html
+	$(SITE)
+	@echo "the site begins with docs/_build/html/index.html"
+
+.PHONY: audit
+audit: $(STAMP) ## look the pinned packages up among known vulnerabilities, as far as the package index tells
+	$(PY) -m devtools.audit
 
 .PHONY: format
 format: $(STAMP) ## format the code and mend what the linter can mend
@@ -129,6 +172,25 @@ produce_test_event: $(STAMP) ## send one test event
 	@$(PY) manage.py produce_event --signal openedx_events.learning.signals.SESSION_LOGIN_COMPLETED \
 	    --topic user-login --key-field user.pii.username --data '$(TEST_EVENT)'
 
+# `make perf SCENARIO="consume_one latency" ROUNDS=1` measures only those, and each side once.
+SCENARIO ?=
+ROUNDS ?= 3
+PERF = $(PY) -m perf --rounds $(ROUNDS)
+
+.PHONY: perf
+perf: $(STAMP) ## measure against the published package and draw the plots (some 20 minutes)
+	$(PERF) $(SCENARIO)
+	$(PY) -m perf.plots
+
+.PHONY: perf-peers
+perf-peers: $(STAMP) ## the same, also against Celery, Dramatiq and FastStream (some 15 minutes more)
+	$(PERF) --peers $(SCENARIO)
+	$(PY) -m perf.plots
+
+.PHONY: perf-profile
+perf-profile: $(STAMP) ## show where the time of one worker goes
+	$(PY) -m perf.profile
+
 .PHONY: package
 package: $(STAMP) ## build the wheel into dist/
 	@rm -rf build
@@ -137,6 +199,6 @@ package: $(STAMP) ## build the wheel into dist/
 
 .PHONY: clean
 clean: ## remove what building and testing left behind (not .venv, not a running server)
-	rm -rf build dist .tox .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov
+	rm -rf build dist docs/_build .perf .fuzz .audit .tox .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov
 	rm -rf ./*.egg-info .coverage .coverage.*
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

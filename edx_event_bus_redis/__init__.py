@@ -1,11 +1,13 @@
 """
 Redis Streams implementation of the Open edX event bus, with a supervised pool of consumer processes.
 
-``create_producer`` is for the setting ``EVENT_BUS_PRODUCER``, ``RedisEventConsumer`` for ``EVENT_BUS_CONSUMER``.
+``create_producer`` is for the setting ``EVENT_BUS_PRODUCER``, ``RedisEventConsumer`` for ``EVENT_BUS_CONSUMER``. A
+producer's ``send_many`` is given ``OutgoingEvent`` and raises ``EventsNotDelivered``.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from edx_event_bus_redis.internal.outgoing import EventsNotDelivered, OutgoingEvent
 from edx_event_bus_redis.internal.producer import create_producer
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 __version__ = "2.0.0"
 
-__all__ = ["RedisEventConsumer", "__version__", "create_producer"]
+__all__ = ["EventsNotDelivered", "OutgoingEvent", "RedisEventConsumer", "__version__", "create_producer"]
 
 
 def __getattr__(name: str) -> Any:

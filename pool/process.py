@@ -1,33 +1,34 @@
-"""The parent's handle of one worker process: hides how it is forked, asked, killed and buried."""
+"""The parent's handle of one child process: hides how it is forked, asked, killed and buried."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 from multiprocess.context import ForkProcess
 from multiprocess.popen_fork import Popen
 
-from pool.child import EXIT_TOO_MANY_ERRORS, MANAGED, Post, run_child
-from pool.events import Cause, Death
+from pool.child import MANAGED
 from pool.signals import blocked
 
 
-class WorkerProcess:
+class ChildProcess:
     """
-    One living worker.
+    One process, from its fork to its burial.
 
     Creating it forks. Raises OSError when the operating system has no process to give.
+
+    Arguments:
+        name: what a traceback calls it.
+        run: what runs in it, called with the process id of its parent and the arguments.
     """
 
-    def __init__(self, name: str, post: Post, former: Death | None) -> None:
-        self.settled_before = post.slots[post.shard].settled_count
-        self._started = time.monotonic()
-        self._process = _Process(
-            target=run_child,
-            name=f"{name}.{post.shard}",
-            args=(os.getpid(), post, former),
-        )
+    def __init__(self, name: str, run: Callable[..., None], *arguments: Any) -> None:
+        self.exit_code: int | None = None
+        self.started = time.monotonic()
+        self._process = _Process(target=run, name=name, args=(os.getpid(), *arguments))
         # A signal between the fork and the child's own handlers would be answered with the parent's.
         with blocked(MANAGED):
             self._process.start()
@@ -36,28 +37,28 @@ class WorkerProcess:
     @property
     def age(self) -> float:
         """Seconds since it was forked."""
-        return time.monotonic() - self._started
+        return time.monotonic() - self.started
 
     def terminate(self) -> None:
-        """Ask the worker to stop."""
+        """Ask it to stop."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """End the worker at once."""
+        """End it at once."""
         self._process.kill()
 
-    def poll(self) -> Cause | None:
-        """Return why the worker is dead, and bury it; None while it lives. Does not block."""
-        exit_code = self._process.exitcode
-        if exit_code is None:
-            return None
+    def poll(self) -> bool:
+        """Return whether it is dead; then it is buried and has its ``exit_code``. Does not block."""
+        self.exit_code = self._process.exitcode
+        if self.exit_code is None:
+            return False
         self._process.close()
-        return Cause(exit_code, too_many_errors=exit_code == EXIT_TOO_MANY_ERRORS)
+        return True
 
-    def wait(self) -> Cause | None:
-        """Block until the worker is dead, bury it and return why; None if nobody knows any more."""
+    def wait(self) -> None:
+        """Block until it is dead and bury it. It has no ``exit_code`` if nobody knows any more."""
         self._process.join()
-        return self.poll()
+        self.poll()
 
 
 class _Popen(Popen):  # type: ignore[misc]  # multiprocess has no type information

@@ -13,13 +13,22 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pool.deaths import Deaths
+
 _FIELDS = 16
 _SLOT_BYTES = _FIELDS * 8
 
 # Position of each field in its slot. The last two hold floats: seconds of the monotonic clock, which is one clock for
 # all processes of a machine.
-_STATE, _PID, _ITEM_HIGH, _ITEM_LOW, _HANDLED, _FAILED, _ERRORS, _MARK_HIGH, _MARK_LOW, _HELD, _SETTLED = range(11)
+_STATE, _PID, _ITEM_HIGH, _ITEM_LOW, _HANDLED, _FAILED, _ERRORS, _MARK_HIGH, _MARK_LOW, _HELD, _SETTLED, _UNREPORTED = (
+    range(12)
+)
 _BEAT, _SINCE = 14, 15
+
+
+# Seconds that the supervisor sleeps at the most: so often, and no oftener, one that hangs can be told from one that has
+# nothing to do.
+SUPERVISOR_SECONDS = 5.0
 
 
 class State(enum.IntEnum):
@@ -45,9 +54,10 @@ class Slot:
     Counts (handled, failed) go on over replacements: they are the shard's, not the process's.
     """
 
-    __slots__ = ("_floats", "_numbers")
+    __slots__ = ("_floats", "_numbers", "memory")
 
     def __init__(self, memory: memoryview) -> None:
+        self.memory = memory
         self._numbers = memory.cast("Q")
         self._floats = memory.cast("d")
 
@@ -57,7 +67,7 @@ class Slot:
         """Begin a process's life in this slot: nothing in hand, nothing held, no errors."""
         numbers = self._numbers
         numbers[_PID] = pid
-        numbers[_ITEM_HIGH] = numbers[_ITEM_LOW] = numbers[_ERRORS] = numbers[_HELD] = 0
+        numbers[_ITEM_HIGH] = numbers[_ITEM_LOW] = numbers[_ERRORS] = numbers[_HELD] = numbers[_UNREPORTED] = 0
         self._floats[_BEAT] = time.monotonic()
         numbers[_STATE] = State.STARTING
 
@@ -77,6 +87,7 @@ class Slot:
     def succeeded(self) -> None:
         """Count the item in hand as handled and let go of it; the row of errors is over."""
         numbers = self._numbers
+        self._floats[_BEAT] = time.monotonic()
         numbers[_STATE] = State.IDLE
         numbers[_HANDLED] += 1
         numbers[_SETTLED] += 1
@@ -85,6 +96,7 @@ class Slot:
     def failed(self) -> None:
         """Count the item in hand as failed and let go of it."""
         numbers = self._numbers
+        self._floats[_BEAT] = time.monotonic()
         numbers[_STATE] = State.IDLE
         numbers[_FAILED] += 1
 
@@ -97,8 +109,9 @@ class Slot:
         """Record how many errors in a row the child has seen."""
         self._numbers[_ERRORS] = in_a_row
 
-    def held(self, count: int) -> None:
-        """Record how many items the child has taken and not finished."""
+    def held(self, count: int, unreported: int = 0) -> None:
+        """Record how many items the child has taken and not finished, and how many it has finished and not said so."""
+        self._numbers[_UNREPORTED] = unreported
         self._numbers[_HELD] = count
 
     def mark(self, high: int, low: int) -> None:
@@ -167,6 +180,11 @@ class Slot:
         return self._numbers[_HELD]
 
     @property
+    def left_count(self) -> int:
+        """Items that somebody gets again if the child is gone: not finished, or finished and nobody knows it."""
+        return self._numbers[_HELD] + self._numbers[_UNREPORTED]
+
+    @property
     def furthest(self) -> Item:
         """The furthest item that this shard has seen, (0, 0) if none."""
         return Item(self._numbers[_MARK_HIGH], self._numbers[_MARK_LOW])
@@ -182,29 +200,53 @@ class Slots:
     The slots of a pool, in memory that forked children share.
 
     Arguments:
-        count: number of slots, from 1.
+        count: number of shards, from 1.
+        most: number of shards that there may be; None for no more than ``count``.
 
-    The memory is anonymous: it has no name that could outlive the processes.
+    The memory is anonymous: it has no name that could outlive the processes. Every slot can be had by its number; only
+    those of shards that the pool has at present are counted and iterated over.
+
+    Attributes:
+        deaths: of the children, written by the supervisor.
     """
 
-    def __init__(self, count: int) -> None:
-        self._memory = mmap.mmap(-1, count * _SLOT_BYTES)
+    def __init__(self, count: int, most: int | None = None) -> None:
+        most = count if most is None else most
+        self._memory = mmap.mmap(-1, most * _SLOT_BYTES + 16)
         whole = memoryview(self._memory)
-        self._slots = tuple(Slot(whole[n * _SLOT_BYTES : (n + 1) * _SLOT_BYTES]) for n in range(count))
+        self.deaths = Deaths(most)
+        self._slots = tuple(Slot(whole[n * _SLOT_BYTES : (n + 1) * _SLOT_BYTES]) for n in range(most))
+        self._present = whole[most * _SLOT_BYTES : most * _SLOT_BYTES + 8].cast("Q")
+        self._supervised = whole[most * _SLOT_BYTES + 8 :].cast("d")
+        self.resize(count)
+        self.supervise()
+
+    def resize(self, count: int) -> None:
+        """Say how many shards the pool has; called by the supervisor, before a new one begins, after one has ended."""
+        self._present[0] = count
+
+    def supervise(self) -> None:
+        """Give a sign of life; called by the supervisor, more often than every SUPERVISOR_SECONDS."""
+        self._supervised[0] = time.monotonic()
+
+    @property
+    def seconds_unsupervised(self) -> float:
+        """Since the supervisor gave its last sign of life."""
+        return time.monotonic() - self._supervised[0]
 
     def __getitem__(self, shard: int) -> Slot:
         return self._slots[shard]
 
     def __iter__(self) -> Iterator[Slot]:
-        return iter(self._slots)
+        return iter(self._slots[: len(self)])
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return self._present[0]
 
     def handled(self) -> int:
-        """Return how many items all shards together have handled."""
+        """Return how many items all shards together have handled, those included that have ended."""
         return sum(slot.handled_count for slot in self._slots)
 
     def furthest(self) -> Item:
-        """Return the furthest item that any shard has seen, (0, 0) if none."""
+        """Return the furthest item that any shard has ever seen, (0, 0) if none."""
         return max(slot.furthest for slot in self._slots)

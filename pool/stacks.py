@@ -7,17 +7,25 @@ parent and child share.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import fcntl
 import os
+import re
 import signal
 import tempfile
+from collections.abc import Iterator
 
 # Answered by the worker's fault handler.
 DUMP_SIGNAL = signal.SIGUSR1
 
+# Where a child begins, in pool/child.py.
+_FIRST_FUNCTION = re.compile(r'[/\\]pool[/\\]child\.py", line \d+ in run_(?:worker|successor|monitor)$', re.MULTILINE)
+
 # Bytes that are read at the most: many threads with deep stacks.
 _LONGEST = 100_000
+
+_STANDARD_ERROR = 2
 
 
 class Stacks:
@@ -43,5 +51,33 @@ class Stacks:
         os.kill(pid, DUMP_SIGNAL)
 
     def read(self) -> str:
-        """Return what was written since the last request."""
-        return os.pread(self._file.fileno(), _LONGEST, 0).decode(errors="replace")
+        """Return what was written since the last request, each thread's stack from the child's first function on."""
+        return _without_the_fork(os.pread(self._file.fileno(), _LONGEST, 0).decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def stacks_on_signal() -> Iterator[None]:
+    """
+    Answer the signal with the stacks of this very process, on its standard error, while the block runs.
+
+    Does nothing if the process answers the signal already.
+    """
+    if signal.getsignal(DUMP_SIGNAL) is not signal.SIG_DFL:
+        yield
+        return
+    faulthandler.register(DUMP_SIGNAL, file=_STANDARD_ERROR, all_threads=True, chain=False)
+    try:
+        yield
+    finally:
+        faulthandler.unregister(DUMP_SIGNAL)
+
+
+def _without_the_fork(stacks: str) -> str:
+    """Leave out how the process came to be forked: it is the same in all, and as long as what is to be seen."""
+    kept, is_below = [], False
+    for line in stacks.splitlines(keepends=True):
+        is_below = is_below and line.startswith("  File ")
+        if not is_below:
+            kept.append(line)
+        is_below = is_below or _FIRST_FUNCTION.search(line) is not None
+    return "".join(kept)

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import django
+import hypothesis
 import pytest
 import redis
 from django.test import override_settings
 
 from devtools.server import EmbeddedServer
+
+# The same examples in each run, so that a change is what makes a test fail; and no limit of time for one of them.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 # A shell that runs the tests in the background ignores SIGINT for them, and so for the processes that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,5 +1,5 @@
 """
-A Redis client from a URL.
+Redis clients: of a server, of the one that sentinels know, or of the nodes of a cluster.
 
 Everything that decides how long a call may block is set here, whatever the defaults of the installed redis-py: those
 of redis-py 8 break a long blocking read, those of older versions wait for ever for a dead peer.
@@ -7,25 +7,37 @@ of redis-py 8 break a long blocking read, those of older versions wait for ever 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection
+from redis.connection import AbstractConnection, PythonRespSerializer, SSLConnection
+from redis.crc import key_slot
 from redis.retry import Retry
 
-from edx_event_bus_redis.internal.connection_url import connection_options
+from edx_event_bus_redis.internal.cluster import (
+    FollowMoves,
+    Nodes,
+    Route,
+    SlotConnection,
+    SlotMoved,
+    SlotSSLConnection,
+)
+from edx_event_bus_redis.internal.connection_url import Address, Kind
+from edx_event_bus_redis.internal.sentinels import pool_by_sentinels
+from edx_event_bus_redis.internal.server import Server
 
 # Commands whose replies are parsed by ``Stream``.
 _READ_RAW = (
     "XREADGROUP",
-    "XAUTOCLAIM",
     "XINFO GROUPS",
     "XINFO CONSUMERS",
     "XINFO STREAM",
     "XPENDING",
     "XRANGE",
+    "XREVRANGE",
 )
 
 # Keeps redis-py from telling the server its name and version, two replies more to wait for with each connection. The
@@ -37,38 +49,135 @@ _NO_SETINFO: dict[str, Any] = (
 )
 
 
+# Bytes above which parts of a command are sent one by one; redis-py's own value.
+_BUFFER_CUTOFF = 6000
+
+
 def _raw(reply: Any, **_: Any) -> Any:
     return reply
 
 
-def make_client(url: str, *, timeout: float, connect_timeout: float) -> redis.Redis:
+def _encoded(part: Any) -> bytes:
+    return part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")
+
+
+class Clients:
     """
-    Return a client that connects when it is first used. It may be shared by threads and survives a fork.
+    Clients of a server, or of the nodes of a cluster, each of which connects when it is first used.
+
+    Threads may share them, and they survive a fork. Nothing is tried again by redis-py but what a node of a cluster has
+    refused because another one has it: whoever calls knows better whether and when.
 
     Arguments:
-        url: of the server; ``socket_timeout`` and ``socket_connect_timeout`` among its parameters win.
-        timeout: seconds that one reply may take.
-        connect_timeout: seconds that connecting to one address may take.
-
-    Nothing is tried again by redis-py: whoever calls knows better whether and when.
+        server: or its URL.
+        timeout: seconds that one reply may take; ``socket_timeout`` of the server wins.
+        connect_timeout: seconds that connecting to one address may take; ``socket_connect_timeout`` wins.
+        any_names: whether names that are no text can be asked for, decoded with ``surrogateescape``. Slower.
 
     Raises:
         ConfigurationError: the URL cannot work.
     """
-    options: dict[str, Any] = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": connect_timeout,
-        "socket_keepalive": True,
-        "retry": Retry(NoBackoff(), 0),
-        **_NO_SETINFO,
-        **connection_options(url),
-        # Keys and values are bytes, and replies have the shape of RESP2, whatever the URL or redis-py's default says.
-        "decode_responses": False,
-        "protocol": 2,
-    }
-    if issubclass(options["connection_class"], redis.UnixDomainSocketConnection):
-        del options["socket_keepalive"], options["socket_connect_timeout"]
-    client = redis.Redis(connection_pool=redis.ConnectionPool(**options))
+
+    def __init__(
+        self, server: Server | str, *, timeout: float, connect_timeout: float, any_names: bool = False
+    ) -> None:
+        self._server = server if isinstance(server, Server) else Server.of(server)
+        self._kind = self._server.where.kind
+        self._arguments: dict[str, Any] = {
+            "socket_timeout": timeout,
+            "socket_connect_timeout": connect_timeout,
+            "socket_keepalive": True,
+            "retry": Retry(NoBackoff(), 0),
+            **_NO_SETINFO,
+            **self._server.arguments,
+            # Keys and values are bytes, and replies have the shape of RESP2, whatever the URL or redis-py's default is.
+            "decode_responses": False,
+            "protocol": 2,
+        }
+        if any_names:
+            # hiredis, which would be used where it is installed, takes no such names.
+            self._arguments["command_packer"] = PythonRespSerializer(_BUFFER_CUTOFF, _encoded)
+        if issubclass(self._arguments["connection_class"], redis.UnixDomainSocketConnection):
+            del self._arguments["socket_keepalive"], self._arguments["socket_connect_timeout"]
+        self._is_tls = issubclass(self._arguments["connection_class"], SSLConnection)
+        if self._is_tls:
+            self._arguments["redis_connect_func"] = _greet
+        self._nodes = Nodes(self._server.where.nodes, self._arguments, self._server.address_remap)
+        # By slot, the only server has all of them; and by node.
+        self._made: dict[int, redis.Redis] = {}
+        self._of_nodes: dict[Address, redis.Redis] = {}
+
+    @property
+    def are_one(self) -> bool:
+        """Whether one client is for all keys."""
+        return self._kind is not Kind.CLUSTER
+
+    def of(self, key: str) -> redis.Redis:
+        """Return the client for the keys that are in one slot with this one."""
+        slot = 0 if self.are_one else key_slot(key.encode(errors="surrogateescape"))
+        made = self._made.get(slot)
+        # Threads that come at once may make several; all get the same.
+        return made or self._made.setdefault(slot, self._make(slot))
+
+    def everywhere(self) -> list[redis.Redis]:
+        """
+        Return clients that together reach all keys, for commands that go through keys.
+
+        In a cluster it asks for the nodes. Raises what redis-py raises.
+        """
+        if self.are_one:
+            return [self.of("")]
+        return [self._of_node(node) for node in self._nodes.primaries()]
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in (*self._made.values(), *self._of_nodes.values()):
+            client.connection_pool.disconnect()
+
+    def _of_node(self, node: Address) -> redis.Redis:
+        if node not in self._of_nodes:
+            self._of_nodes[node] = _client(redis.ConnectionPool(**self._arguments, host=node.host, port=node.port))
+        return self._of_nodes[node]
+
+    def _make(self, slot: int) -> redis.Redis:
+        if self._kind is Kind.SENTINEL:
+            return _client(pool_by_sentinels(self._server, self._arguments))
+        if self._kind is Kind.SERVER:
+            return _client(redis.ConnectionPool(**self._arguments))
+        arguments = {
+            **self._arguments,
+            "connection_class": SlotSSLConnection if self._is_tls else SlotConnection,
+            "route": Route(self._nodes, slot),
+            "retry": FollowMoves(),
+            # Lets older versions of redis-py leave it to the retry.
+            "retry_on_error": [SlotMoved],
+        }
+        return _client(redis.ConnectionPool(**arguments))
+
+
+def make_client(
+    server: Server | str, *, timeout: float, connect_timeout: float, key: str = "", any_names: bool = False
+) -> redis.Redis:
+    """Return the client of ``Clients`` for the keys that are in one slot with a key."""
+    return Clients(server, timeout=timeout, connect_timeout=connect_timeout, any_names=any_names).of(key)
+
+
+def _greet(connection: AbstractConnection) -> None:
+    """
+    Do what redis-py does with a new connection, and wait for a reply, if it did not.
+
+    A server that speaks TLS sends tickets behind the handshake. Before they are read, with the first reply, redis-py
+    takes the connection for one that has somebody else's reply. This command needs no right.
+    """
+    connection.on_connect()
+    connection.send_command("HELLO", check_health=False)
+    # Whatever is in the way between here and the server may not know it.
+    with contextlib.suppress(redis.ResponseError):
+        connection.read_response()
+
+
+def _client(pool: redis.ConnectionPool) -> redis.Redis:
+    client = redis.Redis(connection_pool=pool)
     for command in _READ_RAW:
         client.set_response_callback(command, _raw)
     return client

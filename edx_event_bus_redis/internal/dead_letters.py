@@ -11,14 +11,18 @@ import redis
 from openedx_events.tooling import OpenEdxPublicSignal
 
 from edx_event_bus_redis.internal.codec import codec_for
-from edx_event_bus_redis.internal.errors import GroupMissing
+from edx_event_bus_redis.internal.errors import EventTooLarge, GroupMissing
 from edx_event_bus_redis.internal.letter import DeadLetter, decoded, parse_letter
 from edx_event_bus_redis.internal.message import Entry, parse_entry
 from edx_event_bus_redis.internal.private import GroupStore
+from edx_event_bus_redis.internal.sizes import NO_LIMIT
 from edx_event_bus_redis.internal.stream import Stream
 
-# Dead letters that are read or deleted in one step, so that many never make the server unavailable to others.
+# Dead letters that are deleted in one step, so that many never make the server unavailable to others.
 _PAGE = 1000
+
+# Dead letters that are read in one step. Each may be as large as EVENT_BUS_REDIS_MAX_EVENT_BYTES.
+_READ_PAGE = 20
 
 
 class DeadLetters:
@@ -29,25 +33,44 @@ class DeadLetters:
         client: of ``make_client``.
         stream: key of the topic's stream.
         group: name of the group.
+        largest: bytes that an event may have to be replayed.
 
-    Every method raises ServerError or one of its subclasses, iterators when they go on. A stream or group that does
-    not exist has no dead letters.
+    Every method raises ServerError or one of its subclasses, iterators when they go on. A group that is gone still has
+    its dead letters.
     """
 
-    def __init__(self, client: redis.Redis, stream: str, group: str) -> None:
+    def __init__(self, client: redis.Redis, stream: str, group: str, largest: int = NO_LIMIT) -> None:
+        self._largest = largest
         self._store = GroupStore(client, stream, group)
         self._dead = Stream(client, self._store.dead)
+        self._topic_stream = Stream(client, stream)
+        self._group = group
+
+    def are_of_a_known_group(self) -> bool:
+        """Return whether the group is one of the stream's, or has dead letters, or had some."""
+        if self._last_id() is not None:
+            return True
+        try:
+            return self._group in self._topic_stream.about().groups
+        except GroupMissing:
+            return False
 
     def all(self) -> Iterator[DeadLetter]:
         """Yield those that there are when this begins, oldest first; not what comes while it goes on."""
-        try:
-            last = self._dead.last_id()
-        except GroupMissing:
+        last = self._last_id()
+        if last is None:
             return
         after = b"0-0"
-        while page := self._dead.entries(b"(" + after, last, _PAGE):
+        while page := self._dead.entries(b"(" + after, last, _READ_PAGE):
             yield from map(parse_letter, page)
             after = page[-1].id
+
+    def _last_id(self) -> bytes | None:
+        """Return the largest id that a dead letter has ever had, None if there never was one."""
+        try:
+            return self._dead.last_id()
+        except GroupMissing:
+            return None
 
     def get(self, letter_id: bytes) -> DeadLetter | None:
         """Return the dead letter of this id, None if there is none."""
@@ -55,7 +78,15 @@ class DeadLetters:
         return parse_letter(found[0]) if found else None
 
     def replay(self, letter: DeadLetter) -> bool:
-        """Hand a dead letter's event to this group alone, in one step; return False if the dead letter is gone."""
+        """
+        Hand a dead letter's event to this group alone, in one step; return False if the dead letter is gone.
+
+        Raises:
+            EventTooLarge: the event still is.
+            EventGone: it was too large to be kept in the dead letter, and is not in the topic's stream any more.
+        """
+        if letter.size > self._largest:
+            raise EventTooLarge(letter.size, self._largest)
         return self._store.replay(letter)
 
     def discard(self, ids: Iterable[bytes]) -> int:
@@ -91,6 +122,7 @@ def summary(letter: DeadLetter) -> dict[str, Any]:
         "traceback": letter.traceback,
         "time": letter.moment,
         "history": letter.previous,
+        "too_large": letter.size or None,
     }
 
 

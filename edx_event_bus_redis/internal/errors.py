@@ -25,12 +25,47 @@ class AccessRefused(ServerUnavailable):
     """Redis does not accept the credentials of ``EVENT_BUS_REDIS_CONNECTION_URL``, or they do not allow a command."""
 
 
+class ServerNotTrusted(ServerUnavailable):
+    """TLS fails: one side does not trust the other's certificate, or the server does not speak TLS."""
+
+
+class NodeOfCluster(ServerError):
+    """The server is a node of a cluster, and the stream is on another one."""
+
+
+class SlotSplit(ServerError):
+    """The hash slot of the stream is being moved, and the keys of one command are on two nodes: try again soon."""
+
+
 class GroupMissing(ServerError):
     """The stream or its consumer group does not exist (any more)."""
 
 
+class OptionUnknown(ServerError):
+    """Redis does not know an option of a command, because it is older than the option."""
+
+
 class UnusableMessageError(EventBusRedisError):
     """An entry cannot be made into an event: a header is missing or wrong, its type is unknown, its data is damaged."""
+
+
+class EventTooLarge(UnusableMessageError):
+    """
+    An event has more bytes than ``EVENT_BUS_REDIS_MAX_EVENT_BYTES`` allows, to be sent or to be handled.
+
+    Arguments:
+        size: that it has.
+        largest: that the setting allows.
+    """
+
+    def __init__(self, size: int, largest: int) -> None:
+        super().__init__(
+            f"the event has {size} bytes, more than the {largest} that EVENT_BUS_REDIS_MAX_EVENT_BYTES allows"
+        )
+
+
+class EventGone(EventBusRedisError):
+    """The event of a dead letter, too large to be kept there, is not in its stream any more."""
 
 
 class ReceiverError(EventBusRedisError):

@@ -6,8 +6,16 @@ from typing import NamedTuple
 
 from openedx_events.data import EventsMetadata
 
-from edx_event_bus_redis.internal.errors import UnusableMessageError
-from edx_event_bus_redis.internal.headers import decode_headers, encode_headers
+from edx_event_bus_redis.internal.errors import EventTooLarge, UnusableMessageError
+from edx_event_bus_redis.internal.headers import HEADER_NAMES, decode_headers, decode_usual_headers, encode_headers
+from edx_event_bus_redis.internal.log_lines import harmless
+from edx_event_bus_redis.internal.sizes import NO_LIMIT, size_of
+
+_EVENT_DATA, _EVENT_ID = b"event_data", b"id"
+_FIELD_NAMES = [*HEADER_NAMES, _EVENT_DATA]
+
+# Bytes of what stands in the place of a UUID.
+_LONGEST_ID = 100
 
 
 class Entry(NamedTuple):
@@ -20,6 +28,7 @@ class Entry(NamedTuple):
         origin: the id that it had in the topic's stream, if it is delivered again; else None.
         failures: how often receivers have failed to handle it before.
         history: JSON list of what it was a dead letter for before, oldest first; empty if it was none.
+        size: bytes of the names and values of its event; ``fields`` has only the short ones if that is too many.
     """
 
     id: bytes
@@ -27,11 +36,24 @@ class Entry(NamedTuple):
     origin: bytes | None = None
     failures: int = 0
     history: bytes = b""
+    size: int = 0
 
     @property
     def original_id(self) -> bytes:
         """The id that the entry has or had in the topic's stream."""
         return self.origin or self.id
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its data was trimmed or deleted."""
+        return not self.fields and not self.size
+
+    @property
+    def event_id(self) -> str | None:
+        """The event's id as the header field has it, for log lines; None if there is no such field."""
+        fields = self.fields or []
+        raw = dict(zip(fields[::2], fields[1::2], strict=False)).get(_EVENT_ID)
+        return None if raw is None else harmless(raw[:_LONGEST_ID].decode(errors="backslashreplace"))
 
 
 class Message(NamedTuple):
@@ -58,24 +80,47 @@ class Message(NamedTuple):
         )
 
 
-def encode_fields(metadata: EventsMetadata, event_data: bytes) -> list[bytes]:
-    """Return the eight fields of an entry, names and values alternating, in the order of the published package."""
-    return [*encode_headers(metadata), b"event_data", event_data]
+def encode_fields(metadata: EventsMetadata, event_data: bytes, largest: int = NO_LIMIT) -> list[bytes]:
+    """
+    Return the eight fields of an entry, names and values alternating, in the order of the published package.
+
+    Raises:
+        EventTooLarge: they have more bytes than ``largest``.
+    """
+    fields = [*encode_headers(metadata), _EVENT_DATA, event_data]
+    size = size_of(fields)
+    if size > largest:
+        raise EventTooLarge(size, largest)
+    return fields
 
 
-def parse_entry(entry: Entry, stream: str) -> Message:
+def parse_entry(entry: Entry, stream: str, largest: int = NO_LIMIT) -> Message:
     """
     Return the message that an entry holds.
 
     Raises:
+        EventTooLarge: it has more bytes than ``largest``.
         UnusableMessageError: a field is missing or wrong.
     """
+    if entry.size > largest:
+        raise EventTooLarge(entry.size, largest)
     raw = entry.fields or []
-    fields = dict(zip(raw[::2], raw[1::2], strict=True))
-    event_data = fields.get(b"event_data")
+    names, values = raw[::2], raw[1::2]
+    if names == _FIELD_NAMES and len(values) == len(names):
+        metadata = decode_usual_headers(values[:-1])
+        if metadata is not None:
+            return Message(stream, entry.original_id, metadata, values[-1])
+    fields = dict(zip(names, values, strict=True))
+    event_data = fields.get(_EVENT_DATA)
     if event_data is None:
         raise UnusableMessageError("field 'event_data' is missing")
     return Message(stream, entry.original_id, decode_headers(fields), event_data)
+
+
+def is_id(raw: bytes) -> bool:
+    """Return whether this is the id of an entry, as Redis writes it: two numbers that 64 bits hold."""
+    parts = raw.split(b"-")
+    return len(parts) == 2 and all(part.isdigit() and len(part) <= 20 and int(part) < 2**64 for part in parts)
 
 
 def split_id(entry_id: bytes) -> tuple[int, int]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Mapping
+from typing import Any
 
 from edx_event_bus_redis.internal.delivery import Retry, decide
 from edx_event_bus_redis.internal.errors import EventBusRedisError, ReceiverError
 from edx_event_bus_redis.internal.letter import encode_facts
+from edx_event_bus_redis.internal.log_lines import DEAD_LETTER, NOT_PENDING, RETRY, STARTED_AGAIN
 from edx_event_bus_redis.internal.message import Entry
+from edx_event_bus_redis.internal.options import ConsumerSettings
 from edx_event_bus_redis.internal.private import GroupStore
-from edx_event_bus_redis.internal.settings import ConsumerSettings
+from edx_event_bus_redis.internal.protocols import Progress
 from edx_event_bus_redis.internal.suspects import Death
 
 logger = logging.getLogger(__name__)
 
-# Characters of a traceback's end, and of an exception's message, that a dead letter keeps.
+# Characters that a dead letter keeps: of a traceback's end, of a stack's, which comes first there, and of a message.
 _TRACEBACK_TAIL = 4000
 _MESSAGE_HEAD = 1000
 
@@ -30,13 +33,17 @@ class Outcomes:
         stream: key of the topic's stream.
         settings: of the consumer.
         consumer_name: its name.
+        progress: where to leave word of retries.
     """
 
-    def __init__(self, store: GroupStore, stream: str, settings: ConsumerSettings, consumer_name: str) -> None:
+    def __init__(
+        self, store: GroupStore, stream: str, settings: ConsumerSettings, consumer_name: str, progress: Progress
+    ) -> None:
         self._store = store
         self._stream = stream
         self._settings = settings
         self._consumer_name = consumer_name
+        self._progress = progress
 
     def failed(self, entry: Entry, error: EventBusRedisError) -> None:
         """
@@ -47,34 +54,54 @@ class Outcomes:
         """
         decision = decide(error, entry.failures, self._settings.max_retries)
         if isinstance(decision, Retry):
-            self._store.retry_later(entry, decision.after)
-            logger.warning(
-                "Entry %s of stream %s is tried again in %.1f s: retry %d of %d for group %s",
-                entry.original_id.decode(),
-                self._stream,
-                decision.after,
-                entry.failures + 1,
-                self._settings.max_retries,
-                self._settings.group,
+            if not self._store.retry_later(entry, decision.after):
+                NOT_PENDING.log(logger, **self._which(entry))
+                return
+            self._progress.retried()
+            RETRY.log(
+                logger,
+                **self._which(entry),
+                seconds=decision.after,
+                retry=entry.failures + 1,
+                retries=self._settings.max_retries,
             )
         else:
             self._bury(entry, decision.cause, entry.failures + 1, _described(error))
 
+    def started_again(self, entry: Entry, start: int, death: Death) -> None:
+        """Say that an entry is started again of which a worker has died; the supervisor does not know its event id."""
+        starts = self._settings.max_deliveries
+        STARTED_AGAIN.log(logger, **self._which(entry), start=start, starts=starts, cause=death.cause)
+
     def killed(self, entry: Entry, starts: int, death: Death) -> None:
         """Make a dead letter of an entry whose workers died. Raises ServerError as ``failed`` does."""
-        facts = {"worker_exit": death.worker_exit, "traceback": death.stack[-_TRACEBACK_TAIL:]}
-        self._bury(entry, f"{death.cause}, at each of {starts} starts", starts, facts)
+        facts = {"worker_exit": death.worker_exit, "traceback": innermost(death.stack)[:_TRACEBACK_TAIL]}
+        each = "its only start" if starts == 1 else f"each of {starts} starts"
+        self._bury(entry, f"{death.cause}, at {each}", starts, facts)
 
     def _bury(self, entry: Entry, cause: str, deliveries: int, facts: Mapping[str, str]) -> None:
         added = encode_facts(entry, cause=cause, deliveries=deliveries, consumer=self._consumer_name, **facts)
-        self._store.bury(entry, added, self._settings.dead_letters_max_len)
-        logger.error(
-            "Entry %s of stream %s is a dead letter of group %s now: %s",
-            entry.original_id.decode(),
-            self._stream,
-            self._settings.group,
-            cause,
-        )
+        if not self._store.bury(entry, added, self._settings.dead_letters_max_len):
+            NOT_PENDING.log(logger, **self._which(entry))
+            return
+        DEAD_LETTER.log(logger, **self._which(entry), cause=cause)
+
+    def _which(self, entry: Entry) -> dict[str, Any]:
+        return {
+            "entry_id": entry.original_id,
+            "event_id": entry.event_id,
+            "stream": self._stream,
+            "group": self._settings.group,
+        }
+
+
+def innermost(stack: str) -> str:
+    """
+    Return a stack from the thread on that was at work, whose innermost call comes first.
+
+    The fault handler writes the other threads before it.
+    """
+    return stack[max(0, stack.find("Current thread")) :]
 
 
 def _described(error: EventBusRedisError) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from openedx_events.data import EventsMetadata
@@ -16,14 +16,20 @@ from openedx_events.event_bus import EventBusProducer
 from openedx_events.tooling import OpenEdxPublicSignal
 
 from edx_event_bus_redis.internal import connection_url
-from edx_event_bus_redis.internal.client import make_client
+from edx_event_bus_redis.internal.appending import Appender, Wait
+from edx_event_bus_redis.internal.bulk import BulkSending
+from edx_event_bus_redis.internal.client import Clients
 from edx_event_bus_redis.internal.codec import codec_for
-from edx_event_bus_redis.internal.errors import ServerUnavailable
+from edx_event_bus_redis.internal.confirmations import Confirmations
+from edx_event_bus_redis.internal.errors import OptionUnknown, ServerUnavailable
 from edx_event_bus_redis.internal.message import encode_fields
 from edx_event_bus_redis.internal.names import stream_key
-from edx_event_bus_redis.internal.settings import load_connection_url, load_producer_settings
-from edx_event_bus_redis.internal.stream import Stream
-from edx_event_bus_redis.internal.telemetry import ProducingContext
+from edx_event_bus_redis.internal.outgoing import Delivered, OutgoingEvent
+from edx_event_bus_redis.internal.server import Server
+from edx_event_bus_redis.internal.settings import ProducerSettings, load_producer_settings, load_server
+from edx_event_bus_redis.internal.spans import SEND, SEND_MANY, span
+from edx_event_bus_redis.internal.telemetry import ProducingContext, deliveries_are_logged
+from edx_event_bus_redis.internal.trimming import KeepUnacked, Trim
 
 # Seconds that connecting to one address, and that one reply, may take. A healthy server needs milliseconds. A new
 # connection needs three replies at the most. Resolving a host name cannot be bounded from here.
@@ -35,6 +41,10 @@ _TIMEOUT = 2.0
 _IMPATIENT_TIMEOUT = 0.2
 _IMPATIENCE = 10.0
 
+# The same for many events at once, which are not sent from within a request: a server that is busy for some seconds is
+# no reason to give up what has taken hours.
+_BULK_TIMEOUT = 10.0
+
 # A connection that was reset, by a restart or by a proxy, works at the second try. There is one, unless the first has
 # taken so many seconds.
 _RETRY_WITHIN = 0.5
@@ -45,16 +55,22 @@ class RedisEventProducer(EventBusProducer):
     Sends events. One instance serves all threads of a process, and goes on to after a fork.
 
     Arguments:
-        url: of the Redis server.
+        server: where Redis is, or its URL.
 
     Raises:
         ConfigurationError: the URL cannot work.
     """
 
-    def __init__(self, url: str) -> None:
-        self._patient = make_client(url, timeout=_TIMEOUT, connect_timeout=_CONNECT_TIMEOUT)
-        self._impatient = make_client(url, timeout=_IMPATIENT_TIMEOUT, connect_timeout=_IMPATIENT_TIMEOUT)
+    def __init__(self, server: Server | str) -> None:
+        def appender(timeout: float, connect_timeout: float) -> Appender:
+            return Appender(Clients(server, timeout=timeout, connect_timeout=connect_timeout))
+
+        self._patient = appender(_TIMEOUT, _CONNECT_TIMEOUT)
+        self._impatient = appender(_IMPATIENT_TIMEOUT, _IMPATIENT_TIMEOUT)
+        self._bulk = appender(_BULK_TIMEOUT, _CONNECT_TIMEOUT)
         self._impatient_until = 0.0
+        self._keep_unacked = KeepUnacked()
+        self._confirmations = Confirmations()
 
     def send(
         self,
@@ -68,8 +84,9 @@ class RedisEventProducer(EventBusProducer):
         """
         Append an event to its topic's stream.
 
-        Returns when Redis has it. Never raises: a failure is logged with all that is needed to send the event again by
-        hand (``manage.py produce_event``), and recorded in the monitoring system. Blocks for a few seconds at the most.
+        Returns when Redis has it; with ``EVENT_BUS_REDIS_PRODUCER_WAIT_REPLICAS`` when so many replicas have it too, or
+        after a second more. Never raises: a failure is logged with all that is needed to send the event again by hand
+        (``manage.py produce_event``), and recorded in the monitoring system. Blocks for a few seconds at the most.
 
         Arguments:
             signal: the signal that the event was sent to.
@@ -80,7 +97,8 @@ class RedisEventProducer(EventBusProducer):
         """
         context = self._context(signal, topic, event_key_field, event_data, event_metadata)
         try:
-            self._deliver(context)
+            with span(SEND):
+                self._deliver(context)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the caller's request goes on
             context.record_error(error)
 
@@ -98,10 +116,49 @@ class RedisEventProducer(EventBusProducer):
 
         Raises:
             ConfigurationError: a setting cannot work.
+            EventTooLarge: the event is larger than ``EVENT_BUS_REDIS_MAX_EVENT_BYTES``.
             ServerError: Redis did not take the event.
             Exception: whatever openedx-events raises if the data does not fit the signal.
         """
         return self._deliver(self._context(signal, topic, event_key_field, event_data, event_metadata))
+
+    def send_many(
+        self,
+        events: Iterable[OutgoingEvent],
+        *,
+        on_delivered: Callable[[Sequence[Delivered]], object] | None = None,
+    ) -> int:
+        """
+        Append many events to their topics' streams, many times faster than one by one: for back-fills and relays.
+
+        Events of one stream keep their order. Chunks of at most 100 events (or 256 KiB) are sent in one round trip
+        each, so that any number of events takes little memory. A chunk is sent when it is full, or when there are no
+        more events; it is no transaction. A server that does not answer is given up after about ten seconds. Replicas
+        are waited for once for each chunk, and in a cluster for each stream of it.
+
+        An event whose data does not fit its signal, or is too large, is left out, and the others go on; after 1000 such
+        it stops. The first event that the server does not take, or a lost connection, stops it after the chunk. Each
+        event that is not delivered is logged with its data, as by ``send``.
+
+        Nothing is sent twice. When a connection is lost in the middle of a chunk, the events of it that have no reply
+        yet may be in the stream or not. It is for the caller to send these again or not.
+
+        Arguments:
+            events: may be a generator of any length, of signals and topics as they come.
+            on_delivered: called after each chunk with its events that are in their streams now, in order: the place
+                for noting how far it has come. What it raises is passed on; nothing more is sent then.
+
+        Returns:
+            The number of events, all of which are in their streams.
+
+        Raises:
+            EventsNotDelivered: some are not. It says which, which of these may be there all the same, and how many
+                events were taken: what comes after them was not touched.
+            ConfigurationError: a setting cannot work. No event was taken since ``on_delivered`` was called last.
+            Exception: whatever ``events`` raises, after the events that were taken before have been sent.
+        """
+        with span(SEND_MANY):
+            return BulkSending(self._bulk, self._keep_unacked, self._confirmations, on_delivered).run(events)
 
     @staticmethod
     def _context(
@@ -123,22 +180,23 @@ class RedisEventProducer(EventBusProducer):
         settings = load_producer_settings()
         context.full_topic = stream_key(context.initial_topic, settings.topic_prefix)
         data = codec_for(context.signal).encode(context.event_data)
-        fields = encode_fields(context.event_metadata, data)
-        entry_id = self._append(context.full_topic, fields, settings.stream_max_len)
-        context.log_delivered(entry_id)
+        fields = encode_fields(context.event_metadata, data, settings.max_event_bytes)
+        entry_id = self._append(context.full_topic, fields, settings)
+        if deliveries_are_logged():
+            context.log_delivered(entry_id)
         return entry_id
 
-    def _append(self, key: str, fields: Sequence[bytes], max_len: int) -> bytes:
+    def _append(self, key: str, fields: Sequence[bytes], settings: ProducerSettings) -> bytes:
         began = time.monotonic()
         patient = began >= self._impatient_until
-        stream = Stream(self._patient if patient else self._impatient, key)
+        appender = self._patient if patient else self._impatient
         try:
             try:
-                entry_id = stream.append(fields, max_len)
+                entry_id = self._append_once(appender, key, fields, settings)
             except ServerUnavailable:
                 if time.monotonic() - began > _RETRY_WITHIN or not patient:
                     raise
-                entry_id = stream.append(fields, max_len)
+                entry_id = self._append_once(appender, key, fields, settings)
         except ServerUnavailable:
             # Only after a patient try: a server that is merely slow must not look as if it were away for ever.
             if patient:
@@ -147,16 +205,35 @@ class RedisEventProducer(EventBusProducer):
         self._impatient_until = 0.0
         return entry_id
 
+    def _append_once(self, appender: Appender, key: str, fields: Sequence[bytes], settings: ProducerSettings) -> bytes:
+        trim = self._keep_unacked.next_trim(key) if settings.keep_unacked else Trim.OLDEST
+        try:
+            return self._append_so(appender, key, fields, settings, trim)
+        except OptionUnknown:
+            self._keep_unacked.refused()
+            return self._append_so(appender, key, fields, settings, Trim.OLDEST)
+
+    def _append_so(
+        self, appender: Appender, key: str, fields: Sequence[bytes], settings: ProducerSettings, trim: Trim
+    ) -> bytes:
+        if not settings.wait_replicas:
+            return appender.append(key, fields, settings.stream_max_len, trim)
+        wait = Wait(settings.wait_replicas, self._confirmations.seconds)
+        entry_id, confirmed = appender.append_and_wait(key, fields, settings.stream_max_len, trim, wait)
+        self._confirmations.told(wait.replicas, confirmed, 1, key, entry_id)
+        return entry_id
+
 
 def create_producer() -> RedisEventProducer | None:
     """
     Return a producer, for ``openedx_events.event_bus.get_producer`` to keep; None if no URL is set, with a warning.
 
     Raises:
-        ConfigurationError: ``EVENT_BUS_REDIS_CONNECTION_URL`` cannot work. openedx-events makes a warning of it.
+        ConfigurationError: ``EVENT_BUS_REDIS_CONNECTION_URL`` or ``EVENT_BUS_REDIS_CONNECTION_OPTIONS`` cannot work.
+            openedx-events makes a warning of it.
     """
-    url = load_connection_url()
-    if url is None:
+    server = load_server()
+    if server is None:
         warnings.warn(f"Cannot configure event-bus-redis: Missing setting {connection_url.SETTING}", stacklevel=2)
         return None
-    return RedisEventProducer(url)
+    return RedisEventProducer(server)

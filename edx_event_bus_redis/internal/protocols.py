@@ -1,8 +1,9 @@
-"""What a consumer needs of the process that it runs in; ``workers.py`` provides it."""
+"""What a consumer or a monitor needs of the process that it runs in; ``crew.py`` and ``pool.Stop`` provide it."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 from edx_event_bus_redis.internal.message import Entry
 
@@ -18,8 +19,19 @@ class Stop(Protocol):
     def time_left(self) -> float:
         """Seconds until what is left must be let go."""
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether somebody else goes on with what is not begun."""
+
     def wait(self, seconds: float) -> bool:
         """Block for so many seconds or until a stop is requested; return whether it is."""
+
+
+class Held(NamedTuple):
+    """Entries that were read and not finished: their ids, and whether they are of those that are delivered again."""
+
+    ids: list[bytes]
+    again: bool
 
 
 class Progress(Protocol):
@@ -31,23 +43,130 @@ class Progress(Protocol):
     def begin(self, entry: Entry) -> None:
         """An entry is in hand."""
 
-    def succeeded(self) -> None:
-        """The entry in hand was handled."""
+    def succeeded(self, event_type: str, seconds: float) -> None:
+        """The entry in hand was handled, which took so many seconds."""
 
-    def failed(self) -> None:
-        """The entry in hand cannot be handled."""
+    def failed(self, event_type: str | None, seconds: float | None) -> None:
+        """
+        The entry in hand cannot be handled.
 
-    def disposed_of(self) -> None:
+        Arguments:
+            event_type: None if it has none that is known here.
+            seconds: that receivers took; None if there was nothing to give to them.
+        """
+
+    def retried(self) -> None:
+        """An entry that failed was put aside for a retry."""
+
+    def disposed_of(self, event_type: str | None) -> None:
         """An entry that killed workers is out of the way."""
 
     def errors(self, in_a_row: int) -> None:
         """So many errors have occurred since an event was handled."""
 
-    def held(self, count: int) -> None:
-        """So many entries are read and not acknowledged."""
+    def took(self, entries: Sequence[Entry]) -> None:
+        """These entries were read; all that were read before are finished."""
+
+    def held(self, count: int, unacknowledged: int = 0) -> None:
+        """
+        Of the entries that were read, the last ``count`` are not finished.
+
+        Of those before them, ``unacknowledged`` are handled and still pending.
+        """
+
+    def inherited(self) -> Held:
+        """Return what the process before this one had read and not finished, until something is read."""
+
+    def held_in_all(self) -> int:
+        """Return how many entries this consumer and its siblings have read and not acknowledged."""
 
     def seen(self, entry_id: bytes) -> None:
         """No entry up to this one is new to this consumer."""
 
     def furthest_seen(self) -> bytes:
         """Return the furthest entry that this consumer or one of its siblings has seen."""
+
+
+class InHand(NamedTuple):
+    """
+    An entry that a worker has in hand.
+
+    Attributes:
+        consumer: name of the worker in the group.
+        entry_id: id of the entry.
+        again: whether it is one of those that are delivered again.
+        seconds: for how long.
+    """
+
+    consumer: str
+    entry_id: bytes
+    again: bool
+    seconds: float
+
+
+class WorkerLook(NamedTuple):
+    """
+    A worker, as its monitor sees it.
+
+    Attributes:
+        shard: its number.
+        pid: its process id, or that of the one that had the shard last; 0 if there was none.
+        state: ``gone``, ``starting``, ``idle`` or ``busy``.
+        entry: id of the entry in hand, None if there is none.
+        again: whether that is one of those that are delivered again.
+        seconds: for how long it is in hand.
+        handled: events that the shard has handled since the pool's start.
+        failed: events that it has failed to handle.
+        errors: errors in a row.
+        restarts: how often its workers died.
+        last_death: what the last one died of, None if none died.
+        seconds_since_death: infinite if none died.
+        deaths_in_a_row: with nothing handled in between, nor since.
+        seconds_silent: since the worker gave a sign of life; if it is gone, since it is.
+    """
+
+    shard: int
+    pid: int
+    state: str
+    entry: str | None
+    again: bool
+    seconds: float
+    handled: int
+    failed: int
+    errors: int
+    restarts: int
+    last_death: str | None
+    seconds_since_death: float
+    deaths_in_a_row: int
+    seconds_silent: float
+
+
+class Crew(Protocol):
+    """The workers of a pool, as their monitor sees them."""
+
+    def load(self) -> tuple[int, int, int]:
+        """Return how many workers there are, how many are busy and not in trouble, and how much all have handled."""
+
+    def wish_for_workers(self, number: int) -> None:
+        """Have the pool get so many workers, as far as it may have them."""
+
+    def beat(self) -> None:
+        """Say that the monitor is alive."""
+
+    def in_hand(self) -> list[InHand]:
+        """Return what the workers have in hand."""
+
+    def workers(self) -> list[WorkerLook]:
+        """Return what each worker does."""
+
+    def seconds_unsupervised(self) -> float:
+        """Return the seconds since the supervisor gave its last sign of life; it gives one every five seconds."""
+
+    def deaths(self) -> dict[str, int]:
+        """Return how many workers have died since the pool's start, by cause; the common ones are always there."""
+
+    def held_in_all(self) -> int:
+        """Return how many entries the workers have read and not acknowledged."""
+
+    def furthest_seen(self) -> bytes:
+        """Return the furthest entry that any worker has seen."""

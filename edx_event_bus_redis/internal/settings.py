@@ -1,16 +1,12 @@
 """
-The only reader of Django's settings: each value is read when it is used, validated, and merged with ``--extra``.
+The only reader of Django's settings: each value is read when it is used, and validated. None is as good as not set.
 
-An ``--extra`` key wins over the setting of the same meaning, and that over the default. None (``null``) is as good as
-not given.
+What a consumer is told besides, by ``--extra``, is in ``options``.
 """
 
 from __future__ import annotations
 
-import difflib
-import functools
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -18,7 +14,10 @@ from django.conf import settings as django_settings
 from edx_toggles.toggles import SettingToggle
 
 from edx_event_bus_redis.internal import connection_url, values
+from edx_event_bus_redis.internal.connection_url import Kind
 from edx_event_bus_redis.internal.errors import ConfigurationError
+from edx_event_bus_redis.internal.names import has_private_slot, stream_key
+from edx_event_bus_redis.internal.server import OPTIONS_SETTING, Server
 
 # .. toggle_name: EVENT_BUS_REDIS_CONSUMERS_ENABLED
 # .. toggle_implementation: SettingToggle
@@ -39,8 +38,18 @@ _CONSUMERS_ENABLED = SettingToggle("EVENT_BUS_REDIS_CONSUMERS_ENABLED", default=
 _AUDIT_LOGGING_ENABLED = SettingToggle("EVENT_BUS_REDIS_AUDIT_LOGGING_ENABLED", default=True, module_name=__name__)
 
 
-def _setting(name: str, convert: Callable[[object], Any], default: Any) -> Any:
-    """Return the converted setting, or the default if it is missing or None."""
+def setting(name: str, convert: Callable[[object], Any], default: Any) -> Any:
+    """
+    Return a setting, or the default if it is missing or None.
+
+    Arguments:
+        name: of the setting.
+        convert: of ``values``.
+        default: if it is not set.
+
+    Raises:
+        ConfigurationError: it cannot work.
+    """
     value = getattr(django_settings, name, None)
     if value is None:
         return default
@@ -50,33 +59,10 @@ def _setting(name: str, convert: Callable[[object], Any], default: Any) -> Any:
         raise ConfigurationError(f"setting {name} is {value!r}: {wrong}") from None
 
 
-@attrs.frozen
-class _Option:
-    """One ``--extra`` key: how it is converted, its default, and the setting of the same meaning if there is one."""
-
-    convert: Callable[[object], Any]
-    default: Any = None
-    setting: str | None = None
-
-
-# A mistyped number must not fork until the machine is full.
-_MOST_WORKERS = 1000
-
-_OPTIONS: Mapping[str, _Option] = {
-    "consumer_name": _Option(values.name),
-    "workers": _Option(values.count(1, _MOST_WORKERS), setting="EVENT_BUS_REDIS_CONSUMER_WORKERS"),
-    "check_backlog": _Option(values.flag, default=False),
-    "last_read_msg_id": _Option(values.entry_id),
-    "claim_msgs_older_than": _Option(values.count(1), setting="EVENT_BUS_REDIS_CONSUMER_CLAIM_MSGS_OLDER_THAN"),
-    "max_retries": _Option(values.count(0), default=0, setting="EVENT_BUS_REDIS_CONSUMER_MAX_RETRIES"),
-    "max_deliveries": _Option(values.count(1), default=3, setting="EVENT_BUS_REDIS_CONSUMER_MAX_DELIVERIES"),
-    "handler_timeout": _Option(values.seconds, setting="EVENT_BUS_REDIS_CONSUMER_HANDLER_TIMEOUT"),
-    "shutdown_timeout": _Option(values.seconds, default=30.0, setting="EVENT_BUS_REDIS_CONSUMER_SHUTDOWN_TIMEOUT"),
-}
-
-# In a pool somebody must look after the entries of consumers that are gone for good; half an hour is the example of
-# the published package's documentation.
-_POOL_CLAIM_MSGS_OLDER_THAN = 1_800_000
+# Bytes. Redis itself takes no value of more than 512 MiB, and an event with hardly any data has a few hundred bytes: a
+# smaller limit is one in another unit.
+_MAX_EVENT_BYTES = 5 * 1024 * 1024
+_event_bytes = values.count(1024, 512 * 1024 * 1024)
 
 
 @attrs.frozen
@@ -87,55 +73,16 @@ class ProducerSettings:
     Attributes:
         topic_prefix: ``EVENT_BUS_TOPIC_PREFIX``, None for no prefix.
         stream_max_len: ``EVENT_BUS_REDIS_STREAM_MAX_LEN``, entries that a stream keeps, approximately.
+        keep_unacked: ``EVENT_BUS_REDIS_STREAM_KEEP_UNACKED``, whether a stream also keeps what is not acknowledged.
+        wait_replicas: ``EVENT_BUS_REDIS_PRODUCER_WAIT_REPLICAS``, replicas that are to confirm an event; 0 for none.
+        max_event_bytes: ``EVENT_BUS_REDIS_MAX_EVENT_BYTES``, bytes that an event may have.
     """
 
     topic_prefix: str | None
     stream_max_len: int
-
-
-@attrs.frozen
-class ConsumerSettings:
-    """
-    What a consumer needs.
-
-    Attributes:
-        url: of the Redis server.
-        topic: without the prefix.
-        topic_prefix: None for no prefix.
-        group: consumer group.
-        consumer_name: name in the group; of a pool, the stem of its workers' names.
-        workers: processes of the pool, None to consume in the process that was started.
-        check_backlog: whether the group's cursor stays where it is at the start.
-        last_read_msg_id: where the cursor is moved to at the start, None for nowhere.
-        claim_msgs_older_than: milliseconds that an entry must be pending without a sign of life until it is claimed
-            from another consumer, None for never.
-        max_retries: how often an event is tried again when receivers failed to handle it.
-        max_deliveries: how often an event is started if its worker dies of it or times out.
-        handler_timeout: seconds that handling one event may take, None for as long as it wants.
-        shutdown_timeout: seconds that a graceful stop may take.
-        poll_timeout: seconds that the consumer waits for new entries before it reports that it is idle.
-        poll_failure_sleep: seconds to wait after the first failure to get entries.
-        consecutive_errors_limit: errors in a row after which a consumer leaves, None for never.
-        dead_letters_max_len: dead letters that a group keeps, approximately.
-    """
-
-    url: str = attrs.field(repr=connection_url.redacted)
-    topic: str
-    topic_prefix: str | None
-    group: str
-    consumer_name: str
-    workers: int | None
-    check_backlog: bool
-    last_read_msg_id: str | None
-    claim_msgs_older_than: int | None
-    max_retries: int
-    max_deliveries: int
-    handler_timeout: float | None
-    shutdown_timeout: float
-    poll_timeout: float
-    poll_failure_sleep: float
-    consecutive_errors_limit: int | None
-    dead_letters_max_len: int
+    keep_unacked: bool
+    wait_replicas: int
+    max_event_bytes: int
 
 
 @attrs.frozen
@@ -144,16 +91,36 @@ class GroupSettings:
     What a command about a group needs.
 
     Attributes:
-        url: of the Redis server.
+        server: where Redis is.
         topic: without the prefix.
         topic_prefix: None for no prefix.
         group: consumer group.
+        max_event_bytes: bytes that an event may have to be handled.
     """
 
-    url: str = attrs.field(repr=connection_url.redacted)
+    server: Server
     topic: str
     topic_prefix: str | None
     group: str
+    max_event_bytes: int
+
+
+@attrs.frozen
+class StatusSettings:
+    """
+    What a command about streams needs.
+
+    Attributes:
+        server: where Redis is.
+        topic: without the prefix; None for all topics.
+        topic_prefix: None for no prefix.
+        stream_max_len: entries that a stream keeps, approximately, if its producers have the same setting.
+    """
+
+    server: Server
+    topic: str | None
+    topic_prefix: str | None
+    stream_max_len: int
 
 
 def consumers_enabled() -> bool:
@@ -166,18 +133,34 @@ def audit_logging_enabled() -> bool:
     return bool(_AUDIT_LOGGING_ENABLED.is_enabled())
 
 
-def load_connection_url() -> str | None:
+def load_server() -> Server | None:
     """
-    Return ``EVENT_BUS_REDIS_CONNECTION_URL``, None if it is not set.
+    Return the server of ``EVENT_BUS_REDIS_CONNECTION_URL``, None if that is not set.
 
     Raises:
-        ConfigurationError: it cannot work.
+        ConfigurationError: it or ``EVENT_BUS_REDIS_CONNECTION_OPTIONS`` cannot work.
     """
+    # .. setting_name: EVENT_BUS_REDIS_CONNECTION_URL
+    # .. setting_default: None
+    # .. setting_description: Where Redis is: redis://, rediss:// (TLS) or unix:// for a server, redis+sentinel:// for
+    #   the server that sentinels know, redis+cluster:// for a cluster.
+    # .. setting_name: EVENT_BUS_REDIS_CONNECTION_OPTIONS
+    # .. setting_default: None
+    # .. setting_description: A dict of more options of each connection, by the names that redis-py gives them, such as
+    #   client_name, ssl_ca_certs or credential_provider; password may be a function, and password_file names a file
+    #   that has it. Both are asked for the password with each new connection.
     url = getattr(django_settings, connection_url.SETTING, None)
-    if url is None:
-        return None
-    connection_url.connection_options(url)
-    return str(url)
+    return None if url is None else Server.of(url, getattr(django_settings, OPTIONS_SETTING, None))
+
+
+def required_server() -> Server:
+    """Return the same. Raises ConfigurationError if it is not set or cannot work."""
+    server = load_server()
+    if server is None:
+        raise ConfigurationError(
+            f"setting {connection_url.SETTING} is missing: expected a URL like redis://:password@localhost:6379/"
+        )
+    return server
 
 
 def load_producer_settings() -> ProducerSettings:
@@ -190,61 +173,26 @@ def load_producer_settings() -> ProducerSettings:
     # .. setting_default: 10000
     # .. setting_description: How many entries a stream keeps, approximately. Older ones are trimmed when an event is
     #   produced, read or not.
+    # .. setting_name: EVENT_BUS_REDIS_STREAM_KEEP_UNACKED
+    # .. setting_default: False
+    # .. setting_description: If True, only entries that every consumer group of the stream has acknowledged are
+    #   trimmed, and a stream whose group does not read grows without bound. Needs Redis 8.2 or newer, and has no effect
+    #   elsewhere. All services that produce to a stream need the same value.
+    # .. setting_name: EVENT_BUS_REDIS_PRODUCER_WAIT_REPLICAS
+    # .. setting_default: 0
+    # .. setting_description: How many replicas a producer waits for to confirm that they have what it has sent, for a
+    #   second at the most. What was not confirmed is sent all the same, and the log says so.
+    # .. setting_name: EVENT_BUS_REDIS_MAX_EVENT_BYTES
+    # .. setting_default: 5242880
+    # .. setting_description: How many bytes an event may have, names and values of all its fields in the stream. A
+    #   producer does not send a larger one, and logs it as an error; to a consumer it is a dead letter, which keeps the
+    #   headers. From 1024 to 536870912.
     return ProducerSettings(
-        topic_prefix=_setting("EVENT_BUS_TOPIC_PREFIX", values.prefix, None),
-        stream_max_len=_setting("EVENT_BUS_REDIS_STREAM_MAX_LEN", values.max_len, 10_000),
-    )
-
-
-def load_consumer_settings(topic: object, group: object, extra: Mapping[str, object]) -> ConsumerSettings:
-    """
-    Return everything that a consumer is told, by its command line and by settings.
-
-    Arguments:
-        topic: of ``--topic``, without the prefix.
-        group: of ``--group_id``.
-        extra: of ``--extra``.
-
-    Raises:
-        ConfigurationError: something is missing, unknown or cannot work.
-    """
-    _check_keys(extra)
-    options = {key: _option(key, option, extra) for key, option in _OPTIONS.items()}
-    if options["consumer_name"] is None:
-        raise ConfigurationError(
-            "--extra key 'consumer_name' is missing: expected a name that no other consumer of the group has, "
-            'like {"consumer_name": "c1"}'
-        )
-    if options["workers"] is not None and options["claim_msgs_older_than"] is None:
-        options["claim_msgs_older_than"] = _POOL_CLAIM_MSGS_OLDER_THAN
-    return ConsumerSettings(
-        url=_required_url(),
-        topic=_argument("--topic", topic),
-        topic_prefix=_setting("EVENT_BUS_TOPIC_PREFIX", values.prefix, None),
-        group=_argument("--group_id", group),
-        **options,
-        # .. setting_name: EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT
-        # .. setting_default: 60
-        # .. setting_description: Seconds, also fractions, that a consumer waits for new entries before it reports to
-        #   the monitoring system that it is idle.
-        poll_timeout=_setting("EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT", values.seconds, 60.0),
-        # .. setting_name: EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP
-        # .. setting_default: 1.0
-        # .. setting_description: Seconds that a consumer waits after it failed to get entries. Repeated failures wait
-        #   longer, up to five times as long or five seconds, whichever is more.
-        poll_failure_sleep=_setting("EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP", values.seconds_or_zero, 1.0),
-        # .. setting_name: EVENT_BUS_REDIS_CONSUMER_CONSECUTIVE_ERRORS_LIMIT
-        # .. setting_default: None
-        # .. setting_description: Errors in a row, of polling, decoding or handling, after which a consumer leaves with
-        #   status 1. In a pool the worker is replaced, and the pool leaves when all of its workers keep reaching the
-        #   limit. Only an event that was handled begins a new row.
-        consecutive_errors_limit=_setting(
-            "EVENT_BUS_REDIS_CONSUMER_CONSECUTIVE_ERRORS_LIMIT", values.errors_limit, None
-        ),
-        # .. setting_name: EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN
-        # .. setting_default: 10000
-        # .. setting_description: How many dead letters each group of a stream keeps, about; the oldest go first.
-        dead_letters_max_len=_setting("EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN", values.max_len, 10_000),
+        topic_prefix=_topic_prefix(),
+        stream_max_len=setting("EVENT_BUS_REDIS_STREAM_MAX_LEN", values.max_len, 10_000),
+        keep_unacked=setting("EVENT_BUS_REDIS_STREAM_KEEP_UNACKED", values.flag, False),
+        wait_replicas=setting("EVENT_BUS_REDIS_PRODUCER_WAIT_REPLICAS", values.count(0), 0),
+        max_event_bytes=_max_event_bytes(),
     )
 
 
@@ -259,62 +207,48 @@ def load_group_settings(topic: object, group: object) -> GroupSettings:
     Raises:
         ConfigurationError: something is missing or cannot work.
     """
-    return GroupSettings(
-        url=_required_url(),
+    settings = GroupSettings(
+        server=required_server(),
         topic=_argument("--topic", topic),
-        topic_prefix=_setting("EVENT_BUS_TOPIC_PREFIX", values.prefix, None),
+        topic_prefix=_topic_prefix(),
         group=_argument("--group_id", group),
+        max_event_bytes=_max_event_bytes(),
+    )
+    stream = stream_key(settings.topic, settings.topic_prefix)
+    if settings.server.where.kind is Kind.CLUSTER and not has_private_slot(stream):
+        raise ConfigurationError(
+            f"--topic is {topic!r}: in a cluster a stream cannot have groups whose name {stream!r} has a brace that "
+            "closes, unless it is the end of a hash tag like {this}"
+        )
+    return settings
+
+
+def load_status_settings(topic: object | None) -> StatusSettings:
+    """
+    Return what a command about streams is told, by its command line and by settings.
+
+    Arguments:
+        topic: of ``--topic``, without the prefix; None for all topics.
+
+    Raises:
+        ConfigurationError: something is missing or cannot work.
+    """
+    return StatusSettings(
+        server=required_server(),
+        topic=None if topic is None else _argument("--topic", topic),
+        topic_prefix=_topic_prefix(),
+        stream_max_len=setting("EVENT_BUS_REDIS_STREAM_MAX_LEN", values.max_len, 10_000),
     )
 
 
-def all_errors() -> list[ConfigurationError]:
-    """Return one error for each setting that cannot work, without regard to any ``--extra``."""
-    errors = []
-
-    def collect(load: Callable[[], object]) -> None:
-        try:
-            load()
-        except ConfigurationError as error:
-            errors.append(error)
-
-    collect(load_connection_url)
-    collect(load_producer_settings)
-    collect(lambda: _setting("EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT", values.seconds, None))
-    collect(lambda: _setting("EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP", values.seconds_or_zero, None))
-    collect(lambda: _setting("EVENT_BUS_REDIS_CONSUMER_CONSECUTIVE_ERRORS_LIMIT", values.errors_limit, None))
-    collect(lambda: _setting("EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN", values.max_len, None))
-    for option in _OPTIONS.values():
-        if option.setting is not None:
-            collect(functools.partial(_setting, option.setting, option.convert, None))
-    return errors
+def _topic_prefix() -> str | None:
+    prefix: str | None = setting("EVENT_BUS_TOPIC_PREFIX", values.prefix, None)
+    return prefix
 
 
-def _required_url() -> str:
-    url = load_connection_url()
-    if url is None:
-        raise ConfigurationError(
-            f"setting {connection_url.SETTING} is missing: expected a URL like redis://:password@localhost:6379/"
-        )
-    return url
-
-
-def _check_keys(extra: Mapping[str, object]) -> None:
-    for key in extra:
-        if key not in _OPTIONS:
-            near = difflib.get_close_matches(key, _OPTIONS, n=1, cutoff=0)
-            raise ConfigurationError(
-                f"--extra key {key!r} is unknown, did you mean {near[0]!r}? Known keys: {', '.join(_OPTIONS)}"
-            )
-
-
-def _option(key: str, option: _Option, extra: Mapping[str, object]) -> Any:
-    value = extra.get(key)
-    if value is None:
-        return _setting(option.setting, option.convert, option.default) if option.setting else option.default
-    try:
-        return option.convert(value)
-    except values.Wrong as wrong:
-        raise ConfigurationError(f"--extra key {key!r} is {json.dumps(value, default=str)}: {wrong}") from None
+def _max_event_bytes() -> int:
+    limit: int = setting("EVENT_BUS_REDIS_MAX_EVENT_BYTES", _event_bytes, _MAX_EVENT_BYTES)
+    return limit
 
 
 def _argument(name: str, value: object) -> str:

@@ -24,6 +24,7 @@ from edx_event_bus_redis.internal.errors import (
     EventProductionException,
     ServerUnavailable,
 )
+from edx_event_bus_redis.internal.log_lines import MONITORING_FAILS, record_fields
 from edx_event_bus_redis.internal.message import Message
 from edx_event_bus_redis.internal.settings import audit_logging_enabled
 
@@ -42,31 +43,24 @@ class RunContext:
     consumer_group: str
     consumer_name: str
 
-    def log_running(self) -> None:
-        """Log that the consumer runs."""
-        consumer_logger.info("Running consumer for %r", attrs.asdict(self))
-
-    def log_received(self, message: Message) -> None:
-        """Log which event was received."""
-        _audit(
-            consumer_logger,
-            "Message received from Redis: topic=%s, message_id=%s, redis_msg_id=%s, event_timestamp_ms=%d",
-            self.full_topic,
-            message.metadata.id,
-            message.entry_id,
-            round(message.metadata.time.timestamp() * 1000),
+    def log_running(self, *, quiet: bool = False) -> None:
+        """Log that the consumer runs, for debugging only if ``quiet``."""
+        consumer_logger.log(
+            logging.DEBUG if quiet else logging.INFO,
+            "Running consumer for %r",
+            attrs.asdict(self),
+            extra=self._fields("running"),
         )
 
-    def log_processed(self) -> None:
-        """Log that the event received last was processed."""
-        _audit(consumer_logger, "Message from Redis processed successfully")
+    def _fields(self, line: str, **fields: Any) -> dict[str, Any]:
+        return record_fields(line, stream=self.full_topic, group=self.consumer_group, **fields)
 
     def set_attributes(self, message: Message | None, error: Exception | None = None) -> None:
         """Tell the monitoring system what is being worked at. Its failures are no reason to stop working."""
         try:
             self._set_attributes(message, error)
         except Exception as failure:  # noqa: BLE001 -- back ends are foreign code
-            _log_failure(failure)
+            log_failure(failure)
             # .. custom_attribute_name: redis_monitoring_error
             # .. custom_attribute_description: What failed when attributes were set, for the back ends that work.
             _set_failure("redis_monitoring_error", failure)
@@ -108,8 +102,10 @@ class RunContext:
             entry_id: the entry's id, None if none could be got.
             quiet: whether the log has said the same already.
         """
+        event_id = None
         if message is not None:
             details = f"event details: {message}"
+            entry_id, event_id = message.entry_id, str(message.metadata.id)
         elif entry_id is not None:
             details = f"entry details: redis_msg_id={entry_id!r}"
         else:
@@ -125,7 +121,17 @@ class RunContext:
             context,
             details,
             exc_info=traceback,
+            extra=self._fields(
+                "consuming_failed",
+                entry_id=None if entry_id is None else entry_id.decode(),
+                event_id=event_id,
+            ),
         )
+
+
+def deliveries_are_logged() -> bool:
+    """Return whether somebody wants ``ProducingContext.log_delivered``."""
+    return is_audited(producer_logger)
 
 
 @attrs.define(kw_only=True)
@@ -141,14 +147,25 @@ class ProducingContext:
 
     def log_delivered(self, entry_id: bytes) -> None:
         """Log which event was delivered."""
-        _audit(
-            producer_logger,
-            "Message delivered to Redis event bus: topic=%s, message_id=%s, signal=%s, redis_msg_id=%s",
-            self.full_topic,
-            self.event_metadata.id,
-            self.signal,
-            entry_id,
+        event_id = str(self.event_metadata.id)
+        fields = record_fields(
+            "delivered",
+            stream=self.full_topic,
+            entry_id=entry_id.decode(),
+            event_id=event_id,
+            event_type=self.event_metadata.event_type,
         )
+        try:
+            producer_logger.info(
+                "Message delivered to Redis event bus: topic=%s, message_id=%s, signal=%s, redis_msg_id=%s",
+                self.full_topic,
+                event_id,
+                self.signal,
+                entry_id,
+                extra=fields,
+            )
+        except Exception as failure:  # noqa: BLE001 -- filters are foreign code
+            logging_failed(failure)
 
     def record_error(self, error: Exception) -> None:
         """
@@ -169,6 +186,12 @@ class ProducingContext:
             self.event_key_field,
             self._data_as_json(),
             self._metadata_as_json(),
+            extra=record_fields(
+                "producing_failed",
+                stream=self.full_topic,
+                event_id=str(getattr(self.event_metadata, "id", "")),
+                topic=self.initial_topic,
+            ),
         )
 
     def _data_as_json(self) -> str:
@@ -192,18 +215,19 @@ def _record_exception(exception: Exception) -> None:
         try:
             record_exception()
         except Exception as failure:  # noqa: BLE001 -- back ends are foreign code
-            _log_failure(failure)
+            log_failure(failure)
 
 
-def _audit(audit_logger: logging.Logger, line: str, *arguments: object) -> None:
-    """Log a line of the audit log, if it is wanted. A filter of the host that fails is no reason to stop working."""
-    try:
-        if audit_logger.isEnabledFor(logging.INFO) and audit_logging_enabled():
-            audit_logger.info(line, *arguments)
-    except Exception as failure:  # noqa: BLE001 -- filters are foreign code
-        # .. custom_attribute_name: redis_logging_error
-        # .. custom_attribute_description: What failed when an event was logged.
-        _set_failure("redis_logging_error", failure)
+def is_audited(audit_logger: logging.Logger) -> bool:
+    """Return whether somebody wants the lines of this audit log."""
+    return audit_logger.isEnabledFor(logging.INFO) and audit_logging_enabled()
+
+
+def logging_failed(failure: Exception) -> None:
+    """Tell the monitoring system that a line of the audit log could not be written."""
+    # .. custom_attribute_name: redis_logging_error
+    # .. custom_attribute_description: What failed when an event was logged.
+    _set_failure("redis_logging_error", failure)
 
 
 def _set_failure(attribute: str, failure: Exception) -> None:
@@ -212,11 +236,12 @@ def _set_failure(attribute: str, failure: Exception) -> None:
         set_custom_attribute(attribute, type(failure).__name__)
 
 
-def _log_failure(failure: Exception) -> None:
+def log_failure(failure: Exception) -> None:
+    """Log that the monitoring system fails."""
     _log_once(type(failure).__name__)
 
 
 @functools.cache
 def _log_once(kind: str) -> None:
     """Log that the monitoring system fails, once for each kind of failure: it may do so several times an event."""
-    logger.error("The monitoring system fails with %s; this is said once", kind)
+    MONITORING_FAILS.log(logger, failure=kind)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 _ENTRY_ID = re.compile(r"\d{1,20}(-\d{1,20})?|\$", re.ASCII)
+_RANGE = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
+_HOST = re.compile(r"[\w.:%-]+", re.ASCII)
 _LARGEST_ID_PART = 2**64 - 1
 
 # The largest whole number that every JSON reader keeps exactly; far below what Redis takes (2**63 - 1).
@@ -37,6 +40,34 @@ def count(minimum: int, maximum: int = _LARGEST_COUNT) -> Callable[[object], int
     return convert
 
 
+class Workers(NamedTuple):
+    """How many workers a pool begins with, and up to how many it grows by itself; None if it does not."""
+
+    number: int
+    most: int | None
+
+
+def workers(maximum: int) -> Callable[[object], Workers]:
+    """Return what takes a number of workers up to a maximum, or the fewest and the most, like "2-16"."""
+    whole = count(1, maximum)
+
+    def convert(value: object) -> Workers:
+        found = _RANGE.fullmatch(value) if isinstance(value, str) else None
+        try:
+            if found is None:
+                return Workers(whole(value), None)
+            fewest, most = (whole(int(number)) for number in found.groups())
+        except Wrong:
+            raise Wrong(
+                f'expected a whole number from 1 to {maximum}, or the fewest and the most, like "2-16"'
+            ) from None
+        if fewest > most:
+            raise Wrong(f'expected the fewest workers first and the most then, like "{most}-{fewest}"')
+        return Workers(fewest, most)
+
+    return convert
+
+
 def seconds(value: object, *, zero: bool = False) -> float:
     """Take a time above 0, or from 0 if ``zero``."""
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
@@ -48,6 +79,20 @@ def seconds(value: object, *, zero: bool = False) -> float:
 def seconds_or_zero(value: object) -> float:
     """Take a time from 0."""
     return seconds(value, zero=True)
+
+
+def port(value: object) -> int:
+    """Take the number of a port. Not 0, which lets the system choose one: whoever asks has to know it."""
+    return count(1, 65_535)(value)
+
+
+def host(value: object) -> str:
+    """Take the address, or the name, of an interface."""
+    if not isinstance(value, str) or not _HOST.fullmatch(value) or value.count(":") == 1:
+        raise Wrong(
+            'expected an address or a name of this machine without a port, like "127.0.0.1", or "0.0.0.0" for all'
+        )
+    return value
 
 
 def flag(value: object) -> bool:

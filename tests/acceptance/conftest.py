@@ -1,11 +1,10 @@
 """The packages, installed, and services that use them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from hashlib import sha256
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,13 +12,11 @@ import pytest
 import redis
 
 import edx_event_bus_redis
-from tests.acceptance.environments import interpreter_of, made_once, make_environment, pip
+from devtools import environments
+from devtools.environments import PUBLISHED, environment_with, interpreter_of, made_once, make_environment, pip
 from tests.acceptance.service import Service
 
 ROOT = Path(__file__).parent.parent.parent
-
-# The newest release of the published package for each Python.
-PUBLISHED = "1.1.2" if sys.version_info >= (3, 12) else "0.6.1"
 
 
 class Wheel(NamedTuple):
@@ -39,34 +36,21 @@ class Wheel(NamedTuple):
 
 @pytest.fixture(scope="session")
 def published_environment(request: pytest.FixtureRequest) -> Path:
-    """
-    A virtual environment with the published package.
+    """A virtual environment with the published package, kept in pytest's cache for the next run."""
+    return environments.published_environment(request.config.cache.mkdir("environments"))
 
-    It is kept in pytest's cache for the next run. What both packages depend on has the versions of this environment,
-    so that the packages make the only difference.
+
+@pytest.fixture(scope="session")
+def deployment_tools(request: pytest.FixtureRequest) -> Path:
     """
-    others = sorted(
-        f"{each.metadata['Name']}=={each.version}"
-        for each in distributions()
-        if each.metadata["Name"].lower().replace("_", "-") != "edx-event-bus-redis"
-    )
-    requirements = [f"edx-event-bus-redis=={PUBLISHED}", "walrus==0.9.8", "hiredis"]
-    key = sha256("\n".join([sys.version, sys.base_prefix, *requirements, *others]).encode()).hexdigest()[:16]
-    directory = request.config.cache.mkdir("environments") / f"published-{PUBLISHED}-{key}"
-    with made_once(directory) as to_be_made:
-        if to_be_made:
-            python = make_environment(directory)
-            constraints = directory / "constraints.txt"
-            constraints.write_text("\n".join(others))
-            pip(
-                python,
-                "install",
-                "--constraint",
-                constraints,
-                *requirements,
-                failure=f"edx-event-bus-redis {PUBLISHED} could not be installed from the package index",
-            )
-    return directory
+    Where the programs are that try examples: ``kubernetes-validate``, ``tutor``, a ``python`` with KEDA's definitions.
+
+    Their environment is kept in pytest's cache for the next run.
+    """
+    requirements = (ROOT / "requirements" / "deployment.txt").read_text().splitlines()
+    failure = "what tries the examples for deployments could not be installed from the package index"
+    parent = request.config.cache.mkdir("environments")
+    return environment_with(parent, "deployment", requirements, failure=failure) / "bin"
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +82,7 @@ def _copy_tree(tree: Path) -> None:
         # One that was deleted and not yet committed is listed, too.
         if (ROOT / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            (tree / name).write_bytes((ROOT / name).read_bytes())
+            shutil.copy(ROOT / name, tree / name)
 
 
 @pytest.fixture

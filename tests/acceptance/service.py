@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import psutil
 
-from tests.acceptance.environments import plain_environment
+from devtools.environments import plain_environment
 from tests.acceptance.project import examples
 from tests.support.waiting import wait_until
 

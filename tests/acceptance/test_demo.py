@@ -91,7 +91,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(
     """Stopped by Control-C or by SIGTERM it leaves no process, no file, and no key on a server that is not its own."""
     with demo(tmp_path, **{URL_VARIABLE: own_server.url}) as process, own_server.client() as client:
         wait_until(lambda: "events sent" in output(tmp_path), timeout=60, what="events are sent")
-        assert client.dbsize() == 1
+        assert client.dbsize() >= 1
 
         process.send_signal(number)
 
@@ -105,7 +105,8 @@ def test_a_killed_demo_leaves_no_process_behind(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         wait_until(lambda: "events sent" in output(tmp_path), timeout=60, what="events are sent")
         started = psutil.Process(process.pid).children(recursive=True)
-        assert len(started) == 6
+        # Server, supervisor, monitor and four workers.
+        assert len(started) == 7
 
         process.kill()
 

@@ -35,10 +35,10 @@ def test_an_event_has_the_bytes_of_openedx_events_and_comes_back(
     producer = create_producer()
     assert producer is not None
     stream = Stream(make_client(url, timeout=10, connect_timeout=10), f"{prefix}-every")
-    stream.create_group("group", "0")
+    client.xgroup_create(stream.key, "group", "0", mkstream=True)
 
     producer.send(signal=signal, topic="every", event_key_field="", event_data=data, event_metadata=metadata)
-    (entry,) = stream.read_new("group", "c1", 10)
+    (entry,), _ = stream.read_new_after((), "group", "c1", 10)
     message = parse_entry(entry, stream.key)
     signal.connect(receive, weak=False)
     try:

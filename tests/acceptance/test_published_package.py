@@ -11,31 +11,18 @@ from typing import Any
 import pytest
 import redis
 
-from tests.acceptance.service import Event, Handled, Service, events_of_every_signal, matching
+from tests.acceptance.logins import LOGIN, TOPIC, ids, leave_one_pending, logins, pending
+from tests.acceptance.service import Event, Service, events_of_every_signal, matching
 from tests.support.waiting import wait_until
 
 # The first test in a run may have to wait for the installation.
 pytestmark = pytest.mark.timeout(600)
 
-LOGIN = "org.openedx.learning.auth.session.login.completed.v1"
 FIELDS = [b"type", b"id", b"source", b"time", b"minorversion", b"sourcehost", b"sourcelib", b"event_data"]
-TOPIC = "all"
-
-
-def logins(count: int, order: str | None = None, first: int = 0) -> list[Event]:
-    return [Event(LOGIN, number, order=order) for number in range(first, first + count)]
 
 
 def entries(client: redis.Redis, stream: str) -> list[list[tuple[bytes, bytes]]]:
     return [list(fields.items()) for _, fields in client.xrange(stream)]
-
-
-def ids(events: list[Event] | list[Handled]) -> list[str]:
-    return sorted(event.id for event in events)
-
-
-def pending(client: redis.Redis, stream: str) -> int:
-    return client.xpending(stream, "group")["pending"]
 
 
 def check_handled(service: Service, events: list[Event]) -> None:
@@ -134,16 +121,6 @@ def check_succession(before: Service, after: Service, client: redis.Redis, strea
     after.wait_handled(2)
     wait_until(lambda: pending(client, stream) == 0, what="nothing pending")
     assert [event.id for event in after.handled()] == [event.id for event in logins(2)]
-
-
-def leave_one_pending(service: Service) -> None:
-    """Kill a consumer that has an event in hand."""
-    consumer = service.consume(TOPIC, check_backlog=True).wait_running()
-    service.send(TOPIC, logins(1, service.order_to_wait()))
-    wait_until(service.waiting, what="an event in hand")
-    consumer.process.kill()
-    consumer.process.wait()
-    service.wait_no_longer()
 
 
 def test_a_pool_claims_what_a_published_consumer_left(

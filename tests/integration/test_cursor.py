@@ -63,7 +63,7 @@ def test_a_second_pool_does_not_skip_what_the_first_has_not_read(
 ) -> None:
     """A pool that joins a group with live consumers leaves the cursor where it is: no event is lost."""
     first = consume(workers=1).wait_running()
-    ids = add_logins(client, stream_name, 60, "sleep:0.05")
+    ids = add_logins(client, stream_name, 60, "sleep:0.2")
     first.wait_handled(3)
 
     second = consume(workers=2, consumer_name="c2").wait_running(2)

@@ -18,7 +18,7 @@ import redis
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from edx_event_bus_redis.internal.letter import DeadLetter, encode_facts, packed, parse_letter, unpacked
+from edx_event_bus_redis.internal.letter import DeadLetter, encode_facts, parse_letter, restored, stored
 from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.names import group_key
 from edx_event_bus_redis.internal.private import GroupStore
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 KEYS = [
     *("id", "entry_id", "event_id", "event_type", "cause", "deliveries", "consumer", "worker_exit"),
-    *("exception", "message", "traceback", "time", "history"),
+    *("exception", "message", "traceback", "time", "history", "too_large"),
 ]
 
 Bury = Callable[..., list[str]]
@@ -58,6 +58,14 @@ def here(*arguments: str, group: str = "group") -> str:
     out = io.StringIO()
     call_command("event_bus_dead_letters", arguments[0], "-t", TOPIC, "-g", group, *arguments[1:], stdout=out)
     return out.getvalue()
+
+
+def refusal(*arguments: str) -> str:
+    """Run the command, which is to fail, and return what it says."""
+    with pytest.raises(CommandError) as error:
+        here(*arguments)
+    assert error.value.returncode == 1
+    return str(error.value)
 
 
 def listed(group: str = "group") -> list[dict[str, Any]]:
@@ -94,14 +102,76 @@ def run(url: str, prefix: str) -> Callable[..., subprocess.CompletedProcess[str]
 pytestmark = pytest.mark.usefixtures("bus_settings")
 
 
-def test_where_there_is_nothing_the_list_is_empty(client: redis.Redis, stream_name: str) -> None:
-    """A topic or a group that does not exist has no dead letters, and asking makes none of them."""
+def test_where_there_are_none_the_list_is_empty(client: redis.Redis, stream_name: str) -> None:
+    """A group that never failed has no dead letters, which is no error, and asking makes nothing."""
+    client.xgroup_create(stream_name, "group", 0, mkstream=True)
+
     assert here("list", "--json") == "[]\n"
     assert here("list") == f"0 dead letters of group group of stream {stream_name}\n"
     assert here("show", "--all", "--json") == "[]\n"
     assert "replayed 0 dead letters" in here("replay", "--all")
     assert "discarded 0 dead letters" in here("discard", "--all")
-    assert list(client.scan_iter(f"*{stream_name}*")) == []
+    assert list(client.scan_iter(f"*{stream_name}*")) == [stream_name.encode()]
+
+
+EVERY_ACTION = pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list",),
+        ("list", "--json"),
+        ("show", "1-1"),
+        ("show", "--all"),
+        ("replay", "--all", "--json"),
+        ("discard", "1-1"),
+    ],
+)
+
+
+@EVERY_ACTION
+def test_a_stream_that_does_not_exist_is_told(
+    client: redis.Redis, prefix: str, stream_name: str, arguments: tuple[str, ...]
+) -> None:
+    """Nothing can be done with it: the command fails, says so, and names the topic that may have been meant."""
+    said = f"there is no stream {stream_name}"
+    assert refusal(*arguments) == said
+
+    try:
+        client.xadd(f"{prefix}-user-lgoin", {"a": "b"})
+        assert refusal(*arguments) == f"{said}: did you mean user-lgoin?"
+        client.rename(f"{prefix}-user-lgoin", f"{prefix}-x")
+        assert refusal(*arguments) == f"{said}; topics that there are: x"
+    finally:
+        client.delete(f"{prefix}-user-lgoin", f"{prefix}-x")
+
+
+@EVERY_ACTION
+def test_a_group_that_does_not_exist_is_told(
+    client: redis.Redis, stream_name: str, bury: Bury, arguments: tuple[str, ...]
+) -> None:
+    """The same of a group, whether those that there are have been left by their stream or not."""
+    client.xadd(stream_name, {"a": "b"})
+    said = f"stream {stream_name} has no group group"
+    assert refusal(*arguments) == said
+
+    for number in range(7):
+        client.xgroup_create(stream_name, f"{number}", 0)
+    assert refusal(*arguments) == f"{said}; groups that there are: 0, 1, 2, 3, 4 and 2 more"
+    bury(login_fields(), group="gruop")
+    assert refusal(*arguments) == f"{said}: did you mean gruop?"
+    client.delete(stream_name)
+    assert refusal(*arguments) == f"{said}: did you mean gruop?"
+
+
+def test_a_group_that_is_gone_still_has_its_dead_letters(client: redis.Redis, stream_name: str, bury: Bury) -> None:
+    """They are there with and without the stream, and it stays known when the last one is discarded."""
+    (letter, _) = bury(login_fields(), login_fields())
+    assert len(listed()) == 2
+
+    client.xadd(stream_name, {"a": "b"})
+    here("discard", letter, "--yes")
+    assert len(listed()) == 1
+    here("discard", "--all", "--yes")
+    assert listed() == []
 
 
 def test_the_list_has_all_but_the_payload(bury: Bury) -> None:
@@ -258,8 +328,8 @@ def test_many_are_read_in_pages(bury: Bury, client: redis.Redis) -> None:
     ids = bury(*[fields] * 2500)
 
     assert [each["id"] for each in listed()] == ids
-    assert json.loads(here("replay", *ids[:100], "--json")) == {"replayed": 100, "gone": 0}
-    assert json.loads(here("replay", "--all", "--json")) == {"replayed": 2400, "gone": 0}
+    assert json.loads(here("replay", *ids[:100], "--json")) == {"replayed": 100, "gone": 0, "refused": 0}
+    assert json.loads(here("replay", "--all", "--json")) == {"replayed": 2400, "gone": 0, "refused": 0}
     bury(*[fields] * 2500)
     assert json.loads(here("discard", "--all", "--yes", "--json")) == {"discarded": 2500}
 
@@ -318,7 +388,7 @@ def test_many_replays_have_a_progress_bar(url: str, prefix: str, bury: Bury) -> 
 
     assert status == 0
     assert re.search(rb"\d+/1500\b", shown)
-    assert b"replayed 1500 dead letters" in shown
+    assert b"replayed 1,500 dead letters" in shown
 
 
 def on_a_terminal(url: str, prefix: str, answer: bytes, *arguments: str) -> tuple[int, bytes]:
@@ -438,11 +508,15 @@ def test_an_event_of_thousands_of_fields_is_retried_and_replayed(
     assert dead_letters(client, stream_name) == []
 
 
-@pytest.mark.parametrize("fields", [[], [b"a", b"b"], [b"a", b"\xff\x00"] * 2001, [b"dead_packed", b"[]"]])
+@pytest.mark.parametrize(
+    "fields", [[], [b"a", b"b"], [b"a", b"\xff\x00"] * 2001, [b"dead_packed", b"[]"], [b"dead_shortened_from", b"5"]]
+)
 def test_packing_loses_nothing(fields: list[bytes]) -> None:
     """What is unpacked is what was packed, also if it looks as if it had been packed before."""
-    assert unpacked(packed(fields)) == fields
-    assert len(packed(fields)) <= 4000
+    kept = stored(Entry(b"1-0", fields))
+
+    assert restored(kept) == (fields, 0)
+    assert len(kept) <= 4000
 
 
 def test_a_stranger_among_dead_letters_is_shown(client: redis.Redis, stream_name: str) -> None:
@@ -456,6 +530,44 @@ def test_a_stranger_among_dead_letters_is_shown(client: redis.Redis, stream_name
     assert "replayed 1" in here("replay", "--all")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dead_entry_id", "x"),
+        ("dead_deliveries", "many"),
+        ("dead_deliveries", "9" * 5000),
+        ("dead_time", "nan"),
+        ("dead_time", "1e30"),
+        ("dead_history", "5"),
+        ("dead_history", "[5]"),
+        ("dead_history", "[" * 100_000),
+        ("dead_packed", "[5, 6]"),
+        ("dead_packed", '["a"]'),
+        ("dead_packed", '["\u20ac", ""]'),
+        ("dead_packed", "{"),
+    ],
+)
+def test_a_damaged_dead_letter_stands_in_nobodys_way(
+    bury: Bury, client: redis.Redis, stream_name: str, name: str, value: str
+) -> None:
+    """A letter with a value that was never written here is listed and shown with its fields, and can be discarded."""
+    key, as_bytes = group_key(stream_name, "dead", "group"), value.encode()
+    if name == "dead_packed":
+        good_id, bad_id = bury([b"a", b"b"], [b"dead_packed", as_bytes])
+    else:
+        (good_id,) = bury([b"a", b"b"])
+        ((_, fields),) = client.xrange(key)
+        bad_id = client.xadd(key, {**fields, name.encode(): as_bytes}).decode()
+
+    good, bad = listed()
+    shown = json.loads(here("show", "--all", "--json"))
+
+    assert (good["id"], good["cause"]) == (good_id, "receivers failed")
+    assert (bad["id"], bad["cause"]) == (bad_id, "not known")
+    assert shown[1]["fields"][name] == value
+    assert "discarded 1" in here("discard", bad_id, "--yes")
+
+
 def test_a_dead_letter_is_what_was_written() -> None:
     """Parsing gives what was encoded, field for field."""
     entry = Entry(b"7-0", [b"a", b"b"], b"3-1", 2, b'[{"cause": "x"}]')
@@ -466,5 +578,5 @@ def test_a_dead_letter_is_what_was_written() -> None:
 
     moment = letter.time
     assert letter == DeadLetter(
-        id=b"9-0", fields=[b"a", b"b"], stored=2, entry_id=b"3-1", **facts, time=moment, history=entry.history
+        id=b"9-0", fields=[b"a", b"b"], stored=2, size=0, entry_id=b"3-1", **facts, time=moment, history=entry.history
     )

@@ -1,12 +1,21 @@
 """Events that kill their worker or hang: started so many times, then dead letters; others are never blamed."""
 
+import re
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 
+from devtools.server import EmbeddedServer
+from edx_event_bus_redis.internal.client import make_client
+from edx_event_bus_redis.internal.message import Entry
+from edx_event_bus_redis.internal.private import GroupStore
+from edx_event_bus_redis.internal.reader import Batch, LeftBy
+from edx_event_bus_redis.internal.suspects import Death, Suspects
 from tests.support.dead_letters import dead_letters
-from tests.support.events import add_logins
+from tests.support.events import add_batch, add_logins
 from tests.support.waiting import wait_until
 
 
@@ -38,11 +47,54 @@ def test_an_event_that_kills_is_started_so_many_times(
     assert letter["dead_worker_exit"] == worker_exit
     assert letter["dead_deliveries"] == "3"
     assert worker_exit in letter["dead_cause"]
+    for start in (2, 3):
+        assert re.search(
+            rf"is started again for group group, start {start} of 3: \w+ its worker: {worker_exit}", pool.log
+        )
     assert len([each for each in pool.begun() if each.event_id == poison]) == 3
     assert {each.event_id for each in pool.handled()} == {*before, *after}
+    # What the dead had handled and not acknowledged is handled again.
+    wait_until(lambda: client.xpending(stream_name, "group")["pending"] == 0, what="nothing pending")
     assert pool.stop() == 0
-    assert client.xpending(stream_name, "group")["pending"] == 0
     assert client.hgetall(f"{{{stream_name}}}:starts:group") == {}
+
+
+def test_many_events_that_kill_do_not_flood_the_log(consume: Any, client: redis.Redis, stream_name: str) -> None:
+    """Of a death that is not said by itself the replacement says nothing either, but for the dead letter."""
+    pool = consume(workers=2, max_deliveries=2).wait_running(2)
+    add_batch(client, stream_name, ["kill", "ok"] * 16)
+
+    buried(client, stream_name, 16)
+
+    assert pool.stop() == 0
+    said = len(re.findall(r"replaced worker \d", pool.log))
+    deaths = len([each for each in pool.begun() if each.number % 2 == 0])
+    assert 20 <= said < deaths
+    assert pool.log.count("Running consumer for") == 2 + said
+    assert 0 < pool.log.count("is started again") <= said
+    assert pool.log.count("is a dead letter") == 16
+
+
+def test_a_death_is_counted_though_the_replacement_dies_before_it_can_do_anything(
+    consume: Any, own_server: EmbeddedServer, stream_name: str, tmp_path: Path
+) -> None:
+    """What its worker died of is known to the next but one, if the next one is killed while the server is away."""
+    client, go = own_server.client(), tmp_path / "go"
+    pool = consume(url=own_server.url, workers=1, max_deliveries=3).wait_running(1)
+    (poison,) = add_logins(client, stream_name, 1, f"wait:{go},kill")
+    wait_until(pool.begun, what="it has begun")
+    own_server.freeze()
+    go.touch()
+    for times in (1, 2):
+        wait_until(lambda times=times: pool.log.count("replaced worker 0") == times, what="a replacement")
+        if times == 1:
+            psutil.Process(pool.worker_pids()[0]).kill()
+    own_server.thaw()
+
+    (letter,) = buried(client, stream_name)
+
+    assert (letter["id"], letter["dead_deliveries"]) == (poison, "3")
+    assert len(pool.begun()) == 3
 
 
 @pytest.mark.parametrize("most", [1, 2])
@@ -68,7 +120,7 @@ def test_a_hanging_event_is_ended_with_its_stack(
 
     pool.wait_handled(len(add_logins(client, stream_name, 3)))
     assert letter["id"] == poison
-    assert letter["dead_cause"].startswith("timed out after 0.")
+    assert letter["dead_cause"].startswith("timed out after ")
     assert f"in _{order}" in letter["dead_traceback"]
     assert len([each for each in pool.begun() if each.event_id == poison]) == 2
 
@@ -98,13 +150,26 @@ def test_a_slow_event_within_its_time_is_not_ended(consume: Any, client: redis.R
     assert "died" not in pool.log
 
 
-@pytest.mark.parametrize("most", [2, 3])
+def test_of_a_deep_stack_the_innermost_calls_are_kept(consume: Any, client: redis.Redis, stream_name: str) -> None:
+    """A dead letter names where the worker hung, however deep that is and whatever other threads it has."""
+    consume(workers=1, max_deliveries=1, handler_timeout=0.5).wait_running(1)
+    add_logins(client, stream_name, 1, "hang_deep:100")
+
+    (letter,) = buried(client, stream_name)
+
+    assert "in _hang\n" in letter["dead_traceback"]
+    assert letter["dead_traceback"].startswith("Current thread")
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
 def test_an_event_that_kills_the_whole_pool_is_started_so_many_times(
     consume: Any, client: redis.Redis, stream_name: str, most: int
 ) -> None:
     """When the pool dies as a whole, start after start, the event in hand still gets exactly so many starts."""
-    arguments = {"workers": 2, "max_deliveries": most, "check_backlog": True}
-    pool = consume(**arguments).wait_running(2)
+    # With one start, what another worker has in hand when the pool is killed has had its own: it would not be handled.
+    workers = 1 if most == 1 else 2
+    arguments = {"workers": workers, "max_deliveries": most, "check_backlog": True}
+    pool = consume(**arguments).wait_running(workers)
     others = add_logins(client, stream_name, 30)
     (poison,) = add_logins(client, stream_name, 1, "kill_pool")
     others += add_logins(client, stream_name, 30)
@@ -136,3 +201,51 @@ def test_entries_that_were_read_ahead_are_not_blamed(consume: Any, client: redis
     assert {letter["id"] for letter in letters} == set(poisons)
     assert {each.event_id for each in pool.handled()} >= set(innocent)
     assert len(dead_letters(client, stream_name)) == 2
+
+
+@pytest.mark.parametrize("left_by", LeftBy)
+def test_a_suspect_stays_one_when_its_worker_dies_of_another(url: str, stream_name: str, left_by: LeftBy) -> None:
+    """Of two suspects read together the first kills: the next worker counts the starts of the second as well."""
+    client = make_client(url, timeout=5, connect_timeout=5)
+    store, entries = (
+        GroupStore(client, stream_name, "group"),
+        [Entry(b"1-1", [b"a", b"b"]), Entry(b"1-2", [b"a", b"b"])],
+    )
+    first = Suspects(store, 3, None, replaces=False)
+    first.look_at(Batch(entries, [], left_by=LeftBy.PREDECESSOR))
+    assert first.begin(entries[0]) == 2
+
+    second = Suspects(store, 3, Death(b"1-1", again=False, cause="", worker_exit="SIGKILL"), replaces=True)
+    second.count_death()
+    second.look_at(Batch(entries, [], left_by=left_by))
+
+    assert all(map(second.is_suspect, entries))
+    assert [second.begin(entry) for entry in entries] == [3, 2]
+    client.delete(store.starts)
+
+
+def test_a_death_is_counted_before_anything_else_is_begun(url: str, stream_name: str) -> None:
+    """A worker died of an entry, and the next one of something else before it read that: the start still counts."""
+    client = make_client(url, timeout=5, connect_timeout=5)
+    store, entry = GroupStore(client, stream_name, "group"), Entry(b"1-1", [b"a", b"b"])
+    death = Death(b"1-1", again=False, cause="", worker_exit="SIGKILL")
+    second = Suspects(store, 1, death, replaces=True)
+    second.count_death()
+    second.look_at(Batch([Entry(b"1-0", [b"a", b"b"])], [], left_by=LeftBy.PREDECESSOR))
+
+    third = Suspects(store, 1, Death(b"1-0", again=False, cause="", worker_exit="SIGKILL"), replaces=True)
+    third.look_at(Batch([entry], [], left_by=LeftBy.PREDECESSOR))
+
+    assert third.begin(entry) == -1
+    client.delete(store.starts)
+
+
+def test_a_likely_start_becomes_a_certain_one(url: str, stream_name: str) -> None:
+    """An entry that was only marked, and then killed, has had one start that counts."""
+    client = make_client(url, timeout=5, connect_timeout=5)
+    store, entry = GroupStore(client, stream_name, "group"), Entry(b"1-1", [b"a", b"b"])
+    Suspects(store, 2, None, replaces=False).look_at(Batch([entry], [], left_by=LeftBy.PREDECESSOR))
+    Suspects(store, 2, Death(b"1-1", again=False, cause="", worker_exit="SIGKILL"), replaces=True).count_death()
+
+    assert client.hget(store.starts, "0/1-1") == b"1"
+    client.delete(store.starts)

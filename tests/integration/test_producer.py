@@ -17,7 +17,7 @@ from openedx_events.data import EventsMetadata
 from openedx_events.event_bus.avro.serializer import serialize_event_data_to_bytes
 
 from devtools.server import EmbeddedServer
-from edx_event_bus_redis import create_producer
+from edx_event_bus_redis import OutgoingEvent, create_producer
 from edx_event_bus_redis.internal.producer import RedisEventProducer
 from tests.support.events import SIGNAL, TOPIC, login_data
 from tests.support.receivers import SECRET
@@ -31,13 +31,6 @@ BACKENDS = pytest.mark.skipif(
 
 # Seconds. A machine under load is slow: one that is idle needs 2 for the first event and 0.2 for each further one.
 BOUNDED = 10
-
-
-@pytest.fixture
-def producer(bus_settings: None) -> RedisEventProducer:
-    made = create_producer()
-    assert made is not None
-    return made
 
 
 def send(producer: RedisEventProducer, data: Any = None, metadata: Any = None) -> EventsMetadata:
@@ -80,6 +73,38 @@ def test_the_audit_log_can_be_switched_off(producer: RedisEventProducer, caplog:
         send(producer)
 
     assert "Message delivered" not in caplog.text
+
+
+@pytest.fixture
+def records() -> Iterator[list[str]]:
+    """Messages, not formatted yet, of the log records that are made while the test runs."""
+    made: list[str] = []
+    factory = logging.getLogRecordFactory()
+
+    def note(*arguments: Any, **keywords: Any) -> logging.LogRecord:
+        record = factory(*arguments, **keywords)
+        made.append(str(record.msg))
+        return record
+
+    logging.setLogRecordFactory(note)
+    yield made
+    logging.setLogRecordFactory(factory)
+
+
+def test_nothing_is_made_for_a_log_that_nobody_reads(
+    producer: RedisEventProducer, client: redis.Redis, caplog: pytest.LogCaptureFixture, records: list[str]
+) -> None:
+    """With the level above that of the audit log an event leaves no record, not even one that is dropped later."""
+    event = OutgoingEvent(signal=SIGNAL, topic=TOPIC, event_data=login_data())
+    caplog.set_level(logging.WARNING)
+    send(producer)
+    producer.send_many([event])
+    assert records == []
+
+    caplog.set_level(logging.INFO)
+    send(producer)
+    producer.send_many([event])
+    assert len(records) == 2
 
 
 def test_the_stream_is_trimmed(producer: RedisEventProducer, client: redis.Redis, stream_name: str) -> None:

@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 
 def lost(log: str) -> int:
     """Return how many events a log counts as lost."""
-    return sum(int(count) for count in re.findall(r"Lost (\d+) events", log))
+    return sum(int(count) for count in re.findall(r"Lost (\d+) events?\b", log))
 
 
 def take(client: redis.Redis, stream_name: str, consumer: str, count: int) -> list[bytes]:

@@ -119,6 +119,22 @@ def test_a_strange_entry_in_the_groups_own_stream_is_no_wall(
     assert "died" not in consumer.log
 
 
+@pytest.mark.parametrize(
+    "strange",
+    [b"\xc1 is no MessagePack", b"\x93\xa1a\xa1b\xa1c", b"\x90", b"\x81\xa1a\xa1b", b"\x92\xc0\xa1b", b"\x07"],
+    ids=["no MessagePack", "an odd number", "nothing", "a map", "no text", "a number"],
+)
+def test_a_strange_retry_is_no_wall(consume: Any, client: redis.Redis, stream_name: str, strange: bytes) -> None:
+    """What somebody else has put among the retries becomes a dead letter, and the retries behind it are tried again."""
+    client.zadd(f"{{{stream_name}}}:later:group", {strange: 0})
+    consumer = consume(workers=1, max_retries=1).wait_running()
+    (failing,) = add_logins(client, stream_name, 1, "fail:1")
+
+    assert [each.event_id for each in consumer.wait_handled(1)] == [failing]
+    (letter,) = wait_until(lambda: dead_letters(client, stream_name), what="a dead letter")
+    assert letter.raw[b"unknown"] == strange
+
+
 def test_dead_letters_are_capped(consume: Any, client: redis.Redis, stream_name: str) -> None:
     """EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN bounds what a group keeps, approximately."""
     consume(settings={"EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN": 10}).wait_running()

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pool import Backoff, Child, Event, Outcome, PoolConfig, Supervisor
+from pool import Backoff, Child, Event, Monitor, MonitorChild, Outcome, PoolConfig, Supervisor
 
 # From <linux/prctl.h>.
 PR_SET_PDEATHSIG = 1
@@ -69,7 +69,13 @@ def config(settings: dict[str, Any]) -> PoolConfig:
 
 def supervise(work: Callable[[Child], None], settings: dict[str, Any]) -> Outcome:
     """Run a pool as a product would: nothing around it."""
-    return Supervisor(config(settings), work, on_event=say_event).run()
+    return Supervisor(config(settings), work, monitor(), on_event=say_event).run()
+
+
+def monitor() -> Monitor | None:
+    """Return what the test wants the pool's monitor to run."""
+    name = argument("monitor")
+    return None if name is None else _load(name)
 
 
 def idle(child: Child) -> None:
@@ -79,6 +85,14 @@ def idle(child: Child) -> None:
         child.slot.idle()
         child.stop.wait(3600)
     say("leaving", shard=child.shard)
+
+
+def watch(child: MonitorChild) -> None:
+    """Monitor that gives signs of life until it is asked to leave."""
+    say("watching", time_left=child.stop.time_left)
+    while not child.stop.wait(0.01):
+        child.slot.idle()
+    say("monitor leaving", time_left=child.stop.time_left, states=[slot.state.name for slot in child.slots])
 
 
 def _load(name: str) -> Callable[..., Any]:

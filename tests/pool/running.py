@@ -134,6 +134,7 @@ class PoolProcess(Program):
         directory: of the test.
         work: what the workers run, a function of a module.
         main: what runs in the supervisor's process: a function of a module, called with the work and the settings.
+        monitor: what the monitor runs, a function of a module; None for no monitor.
         arguments: what ``argument`` returns in the program.
         prefix: a command that runs the program.
         settings: of ``PoolConfig``.
@@ -145,12 +146,14 @@ class PoolProcess(Program):
         work: Callable[..., Any] = idle,
         main: Callable[..., Any] = supervise,
         *,
+        monitor: Callable[..., Any] | None = None,
         arguments: dict[str, Any] | None = None,
         prefix: Sequence[str] = (),
         **settings: Any,
     ) -> None:
-        names = (f"{function.__module__}:{function.__name__}" for function in (main, work))
-        run = ("run_pool", *names, json.dumps({"workers": 1} | settings))
+        if monitor is not None:
+            arguments = {"monitor": _name_of(monitor)} | (arguments or {})
+        run = ("run_pool", _name_of(main), _name_of(work), json.dumps({"workers": 1} | settings))
         super().__init__(directory, *run, arguments=arguments, prefix=prefix)
 
     @property
@@ -166,6 +169,10 @@ class PoolProcess(Program):
     def worker(self, shard: int) -> psutil.Process:
         """Return the worker that has the shard now."""
         return psutil.Process(self.wait_for("WorkerStarted", shard=shard)[-1].pid)
+
+    def monitor(self) -> psutil.Process:
+        """Return the monitor that is there now."""
+        return psutil.Process(self.wait_for("MonitorStarted")[-1].pid)
 
     def wait_ready(self, workers: int) -> Self:
         """Wait until so many workers are ready, replacements included, and the supervisor has reported them."""
@@ -183,3 +190,7 @@ class PoolProcess(Program):
         """Wait for the pool's end and return how it ended."""
         assert self.wait() == 0, self.log
         return str(self.records("end")[0].outcome)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}:{function.__name__}"

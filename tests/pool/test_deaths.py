@@ -131,6 +131,29 @@ def test_a_death_is_reported_with_the_item_in_hand(start_pool: Any) -> None:
     assert 0 < died.seconds_in_hand < 60
 
 
+def die_or_tell(child: Child) -> None:
+    """The first dies of an item, the second does nothing, the third settles one, the fourth does nothing."""
+    former = child.former
+    say("former", item=None if former is None or former.item is None else former.item.low)
+    match len(flags := sorted(flag("x").parent.glob("died-*"))):
+        case 0:
+            child.slot.begin(0, 7)
+        case 2:
+            child.slot.begin(0, 8)
+            child.slot.succeeded()
+    flag(f"died-{len(flags)}").touch()
+    if len(flags) < 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    wait_for_flag("never")
+
+
+def test_a_death_is_told_until_something_was_done(start_pool: Any) -> None:
+    """A replacement that dies before it has done anything leaves what its predecessor died of to the next one."""
+    pool = start_pool(die_or_tell, workers=1)
+
+    assert [each.item for each in pool.wait_for("former", 5)] == [None, 7, 7, None, None]
+
+
 def test_a_death_with_nothing_in_hand_blames_nothing(start_pool: Any) -> None:
     """A worker that dies between two items is reported without one."""
     pool = start_pool(workers=1).wait_ready(1)

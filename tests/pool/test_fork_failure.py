@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 
 from pool import Child, Event, ForkFailed, Outcome, Supervisor, WorkerStarted
-from tests.pool.program import argument, config, idle, say, say_event
+from tests.pool.program import argument, config, idle, monitor, say, say_event, watch
 
 # No process of any user has this id, and the limit of processes binds it, unlike root.
 NOBODY = 61_234
@@ -36,7 +36,7 @@ def supervise_with_no_process_to_have(work: Callable[[Child], None], settings: d
 
     if argument("started") == 0:
         resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
-    return Supervisor(config(settings), work, on_event=tell).run()
+    return Supervisor(config(settings), work, monitor(), on_event=tell).run()
 
 
 def test_a_refused_fork_is_tried_again(start_pool: Any) -> None:
@@ -81,4 +81,21 @@ def test_refused_forks_leave_nothing_open(start_pool: Any) -> None:
     ).wait_ready(2)
 
     assert len({each.open_files for each in pool.records("refused")}) == 1
+    assert pool.stop().killed == 0
+
+
+def test_a_refused_monitor_is_tried_again(start_pool: Any) -> None:
+    """A monitor for which no process is to be had is reported without a shard, and comes later, as do the workers."""
+    pool = start_pool(
+        idle, supervise_with_no_process_to_have, monitor=watch, arguments={"started": 0, "refused": 5}
+    ).wait_ready(1)
+    pool.wait_for("watching")
+    # The monitor may be there before its supervisor has said so.
+    (started,) = pool.wait_for("MonitorStarted")
+
+    shards = [each.shard for each in pool.records("ForkFailed")]
+    assert set(shards) == {None, 0}
+    assert shards[0] is None
+    assert started.replaces is None
+    assert not pool.records("MonitorDied")
     assert pool.stop().killed == 0

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pool import Child, Outcome
+from pool import Child, MonitorChild, Outcome
 from tests.pool.program import idle, say, supervise, wait_for_flag
 from tests.support.waiting import wait_until
 
@@ -38,6 +38,27 @@ def test_workers_die_with_a_killed_supervisor(start_pool: Any, work: Callable[[C
     if suspended:
         for shard in range(3):
             pool.worker(shard).suspend()
+
+    pool.send(signal.SIGKILL)
+    pool.wait()
+
+    wait_until(lambda: not pool.left(), what="no orphan")
+
+
+def watch_deafly(child: MonitorChild) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    say("watching")
+    wait_for_flag("never")
+
+
+@LINUX_ONLY
+@pytest.mark.parametrize("suspended", [False, True])
+def test_the_monitor_dies_with_a_killed_supervisor(start_pool: Any, suspended: bool) -> None:
+    """When the supervisor is killed its monitor does not go on either."""
+    pool = start_pool(monitor=watch_deafly, monitor_timeout=3600.0).wait_ready(1)
+    pool.wait_for("watching")
+    if suspended:
+        pool.monitor().suspend()
 
     pool.send(signal.SIGKILL)
     pool.wait()

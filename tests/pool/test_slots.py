@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ from typing import Any
 import multiprocess
 import pytest
 
-from pool import Slot, Slots, State
-from pool.slots import Item
+from pool import Child, Slot, Slots, State
+from pool.slots import SUPERVISOR_SECONDS, Item
+from tests.pool.program import idle, say
 
 FORK = multiprocess.get_context("fork")
 
@@ -35,7 +37,8 @@ def test_a_new_slot_is_empty() -> None:
     assert slot.state is State.GONE
     assert slot.item is None
     assert slot.seconds_in_hand == 0.0
-    assert (slot.pid, slot.handled_count, slot.failed_count, slot.consecutive_errors, slot.held_count) == (0,) * 5
+    assert (slot.pid, slot.handled_count, slot.failed_count, slot.consecutive_errors) == (0,) * 4
+    assert (slot.held_count, slot.left_count) == (0, 0)
     assert slot.furthest == Item(0, 0)
 
 
@@ -50,7 +53,7 @@ def write_in_a_child() -> None:
         slot.begin(3, 4)
         slot.failed()
         slot.errors(5)
-        slot.held(6)
+        slot.held(6, unreported=3)
         slot.mark(7, 8)
         slot.begin(2**64 - 1, 2**64 - 2)
 
@@ -62,7 +65,8 @@ def write_in_a_child() -> None:
     assert slot.pid == process.pid
     assert slot.state is State.BUSY
     assert slot.item == (2**64 - 1, 2**64 - 2)
-    assert (slot.handled_count, slot.failed_count, slot.consecutive_errors, slot.held_count) == (1, 1, 5, 6)
+    assert (slot.handled_count, slot.failed_count, slot.consecutive_errors) == (1, 1, 5)
+    assert (slot.held_count, slot.left_count) == (6, 9)
     assert slot.furthest == (7, 8)
     assert 0 < slot.seconds_in_hand < 60
     assert 0 < time.monotonic() - slot.beat < 60
@@ -73,6 +77,22 @@ def test_the_parent_sees_what_a_child_writes(start_program: Any) -> None:
     program = start_program(write_in_a_child)
 
     assert program.wait() == 0, program.log
+
+
+def test_only_shards_that_the_pool_has_are_counted() -> None:
+    """A pool that grows and shrinks shows as many slots as it has; what a shard that ended has handled still counts."""
+    slots = Slots(1, most=3)
+    assert (len(slots), len(list(slots))) == (1, 1)
+
+    slots.resize(3)
+    slots[2].begin(5, 6)
+    slots[2].succeeded()
+    slots[2].mark(5, 6)
+    assert (len(slots), len(list(slots)), slots.handled()) == (3, 3, 1)
+
+    slots.resize(2)
+    assert (len(slots), len(list(slots)), slots.handled(), slots.furthest()) == (2, 2, 1, (5, 6))
+    assert slots[2].handled_count == 1
 
 
 def test_slots_do_not_touch_each_other() -> None:
@@ -97,19 +117,14 @@ def test_a_replacement_begins_with_nothing_in_hand_and_goes_on_counting() -> Non
     slot.begin(2, 2)
     slot.failed()
     slot.mark(2, 2)
-    slot.held(4)
+    slot.held(4, unreported=1)
     slot.errors(1)
     slot.begin(3, 3)
 
     slot.started(2)
 
-    assert (slot.pid, slot.state, slot.item, slot.held_count, slot.consecutive_errors) == (
-        2,
-        State.STARTING,
-        None,
-        0,
-        0,
-    )
+    assert (slot.pid, slot.state, slot.item, slot.consecutive_errors) == (2, State.STARTING, None, 0)
+    assert (slot.held_count, slot.left_count) == (0, 0)
     assert (slot.handled_count, slot.failed_count, slot.furthest) == (1, 1, (2, 2))
 
 
@@ -216,3 +231,30 @@ def read_while_it_changes(read: Callable[[], Item | None]) -> Iterator[Item | No
         if number > 200_000 and len(seen) > 100:
             return
         assert time.monotonic() < deadline, f"only {len(seen)} different ones were read"
+
+
+def test_a_supervisor_gives_signs_of_life(start_pool: Any) -> None:
+    """While it runs, its last sign is no older than it sleeps at the most; one that is frozen gives none."""
+    pool = start_pool(say_supervision)
+    (begun,) = pool.wait_for("begun")
+
+    pool.freeze()
+
+    pool.wait_for("unsupervised")
+    pool.send(signal.SIGCONT)
+    pool.wait_for("supervised again")
+    assert begun.seconds < SUPERVISOR_SECONDS + 1
+    pool.stop()
+
+
+def say_supervision(child: Child) -> None:
+    say("begun", seconds=child.slots.seconds_unsupervised)
+    while child.slots.seconds_unsupervised < SUPERVISOR_SECONDS + 1:
+        child.slot.idle()
+        child.stop.wait(0.05)
+    say("unsupervised")
+    while child.slots.seconds_unsupervised > 1:
+        child.slot.idle()
+        child.stop.wait(0.05)
+    say("supervised again")
+    idle(child)

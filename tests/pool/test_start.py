@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pool import Child, Outcome, SignalInbox, Stop, Supervisor, blocked
+from pool import Child, Outcome, SignalInbox, Stop, Supervisor, blocked, supervisor
 from tests.pool.program import config, flag, idle, say, say_event, supervise, wait_for_flag
 from tests.support.waiting import wait_until
 
@@ -198,3 +198,19 @@ def test_an_exception_of_the_caller_leaves_no_child(start_pool: Any) -> None:
 
     failed = pool.records("failed")[0]
     assert (failed.error, failed.left) == ("refused", 0)
+
+
+def supervise_and_say_wakes(work: Callable[[Child], None], settings: dict[str, Any]) -> Outcome:
+    supervisor.SUPERVISOR_SECONDS = 0.05
+    return Supervisor(config(settings), work, on_event=say_event, on_wake=lambda: say("woke")).run()
+
+
+def test_the_caller_is_told_of_time_that_passes(start_pool: Any) -> None:
+    """Also while nothing happens the supervisor wakes now and then, and its caller can do what is due."""
+    pool = start_pool(idle, supervise_and_say_wakes).wait_ready(1)
+    before = len(pool.records("woke"))
+
+    woke = pool.wait_for("woke", before + 3)
+
+    assert {each.pid for each in woke} == {pool.process.pid}
+    pool.stop()

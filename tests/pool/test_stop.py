@@ -1,5 +1,6 @@
 """Stopping work in this very process."""
 
+import contextlib
 import ctypes
 import math
 import os
@@ -62,10 +63,38 @@ def hang() -> None:
         {"python": hang_in_python, "foreign": hang_in_foreign_code}[argument("where")]()
 
 
+def hang_with_a_full_pipe() -> None:
+    _, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    os.dup2(writer, 2)
+    with stop_on_signals(0.2):
+        say("ready")
+        hang_in_python()
+
+
 @pytest.mark.parametrize("where", ["python", "foreign"])
 def test_who_hangs_leaves_when_the_time_is_over(start_program: Any, where: str) -> None:
-    """A process that does not answer the stop leaves with status 0 after its time, even while hanging in C code."""
+    """
+    A process that does not answer the stop leaves with status 0 after its time, even while hanging in C code.
+
+    It says where it hung.
+    """
     program = start_program(hang, timeout=0.2, where=where)
+    program.wait_for("ready")
+
+    program.send(signal.SIGTERM)
+
+    assert program.wait() == 0
+    assert f"in hang_in_{where}" in program.log
+
+
+def test_who_cannot_say_where_it_hangs_leaves_as_well(start_program: Any) -> None:
+    """A standard error that nobody reads any more does not keep a process from leaving."""
+    program = start_program(hang_with_a_full_pipe)
     program.wait_for("ready")
 
     program.send(signal.SIGTERM)

@@ -97,7 +97,7 @@ def be_idle_or_hang(child: Child) -> None:
         idle(child)
         return
     child.slot.begin(0, 1)
-    child.slot.held(7)
+    child.slot.held(7, unreported=2)
     say("ready", shard=child.shard)
     wait_for_flag("never")
 
@@ -108,10 +108,13 @@ def test_who_does_not_leave_in_time_is_killed(start_pool: Any) -> None:
 
     stopped = pool.stop()
 
-    assert (stopped.killed, stopped.left) == (1, 7)
+    assert (stopped.killed, stopped.left) == (1, 9), "what it had finished and not reported is left, too"
     assert 0.4 <= stopped.seconds < 10
     assert {each.shard for each in pool.records("leaving")} == {1, 2}
     assert not pool.left()
+    (died,) = pool.records("WorkerDied")
+    assert (died.shard, died.item) == (0, [0, 1])
+    assert "in be_idle_or_hang" in died.stack
 
 
 def test_a_frozen_worker_does_not_hold_up_the_stop(start_pool: Any) -> None:
@@ -136,6 +139,7 @@ def test_a_second_signal_kills_at_once(start_pool: Any, first: signal.Signals, s
 
     assert pool.outcome() == "STOPPED"
     assert pool.records("Stopped")[0].killed == 1
+    assert not pool.records("WorkerDied")[0].stack
     assert not pool.left()
 
 
@@ -268,3 +272,25 @@ def test_a_worker_that_is_asked_to_leave_is_replaced(start_pool: Any) -> None:
     assert pool.records("leaving")[0].shard == 1
     assert pool.records("WorkerDied")[0].cause == "exit status 0"
     assert pool.stop().killed == 0
+
+
+def leave_badly(child: Child) -> None:
+    """Shard 0 dies of what it has in hand when it is asked to stop; shard 1 does not leave at all."""
+    child.slot.begin(7, child.shard)
+    say("ready", shard=child.shard)
+    child.stop.wait(3600)
+    if child.shard == 0:
+        os._exit(3)
+    wait_for_flag("never")
+
+
+def test_who_does_not_leave_in_good_order_is_named(start_pool: Any) -> None:
+    """A death during a stop is told with its cause and what was in hand, and so is a worker that had to be killed."""
+    pool = start_pool(leave_badly, workers=2, shutdown_timeout=0.5).wait_ready(2)
+
+    assert pool.stop().killed == 1
+
+    died, killed = pool.records("WorkerDied")
+    assert (died.shard, died.cause, died.item, died.replaced_in) == (0, "exit status 3", [7, 0], None)
+    assert (killed.shard, killed.item, killed.replaced_in) == (1, [7, 1], None)
+    assert killed.cause.startswith("not done within ")

@@ -1,11 +1,13 @@
 """A consumer as its operator starts it: ``manage.py consume_events`` in a process of its own."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -37,6 +39,8 @@ class ConsumerProcess:
         group: consumer group.
         settings: more Django settings.
         python: the interpreter, if not this one.
+        within: a command that runs another one as its only child, which comes behind it; none to do without.
+        environment: more of it.
         extra: the keys of ``--extra``.
     """
 
@@ -49,20 +53,26 @@ class ConsumerProcess:
         group: str = "group",
         settings: dict[str, Any] | None = None,
         python: str = sys.executable,
+        within: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
         **extra: Any,
     ) -> None:
         self.record = directory / "handled"
-        self._log_path = directory / f"consumer-{len(list(directory.glob('consumer-*')))}.log"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("EVENT_BUS_")}
-        environment |= {
+        self.log_path = directory / f"consumer-{len(list(directory.glob('consumer-*')))}.log"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("EVENT_BUS_")}
+        environment = {
+            **inherited,
+            **(environment or {}),
             "DJANGO_SETTINGS_MODULE": "tests.settings",
             "TEST_URL": url,
             "TEST_RECORD": str(self.record),
             "TEST_SETTINGS": json.dumps({"EVENT_BUS_TOPIC_PREFIX": prefix, **(settings or {})}),
             "PYTHONFAULTHANDLER": "1",
         }
-        command = [python, "manage.py", "consume_events", "-t", TOPIC, "-g", group, "--extra", json.dumps(extra)]
-        with self._log_path.open("wb") as log:
+        self._is_within = bool(within)
+        consume = [python, "manage.py", "consume_events", "-t", TOPIC, "-g", group, "--extra", json.dumps(extra)]
+        command = [*within, *consume]
+        with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
     def __enter__(self) -> Self:
@@ -70,27 +80,32 @@ class ConsumerProcess:
 
     def __exit__(self, *_: object) -> None:
         """Leave no process behind, however the test ends."""
-        children = self.children()
+        processes = self.processes()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        for child in children:
-            if child.is_running():
-                child.kill()
-        psutil.wait_procs(children, timeout=10)
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=10)
 
     @property
     def log(self) -> str:
         """What the consumer has written so far."""
-        return self._log_path.read_text(errors="replace")
+        return self.log_path.read_text(errors="replace")
 
     def children(self) -> list[psutil.Process]:
         """The living children of the consumer's process."""
+        return self.processes()[1:]
+
+    def processes(self) -> list[psutil.Process]:
+        """The consumer's process and its children, those of them that are alive."""
         try:
-            children = psutil.Process(self.process.pid).children()
-        except psutil.NoSuchProcess:
+            outermost = psutil.Process(self.process.pid)
+            (main,) = outermost.children() if self._is_within else [outermost]
+            return [each for each in (main, *main.children()) if _is_alive(each)]
+        except (psutil.NoSuchProcess, ValueError):
             return []
-        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
 
     def worker_pids(self) -> dict[int, int]:
         """The process ids of the workers by shard, as the supervisor's log has them last."""
@@ -112,11 +127,11 @@ class ConsumerProcess:
 
     def handled(self) -> list[Handled]:
         """The events that were handled so far, in that order."""
-        return _read(self.record)
+        return read_record(self.record)
 
     def begun(self) -> list[Handled]:
         """The events that receivers have begun to handle so far."""
-        return _read(Path(f"{self.record}.begun"))
+        return read_record(Path(f"{self.record}.begun"))
 
     def wait_handled(self, count: int, timeout: float = 60.0) -> list[Handled]:
         """Wait until so many different events were handled."""
@@ -129,7 +144,11 @@ class ConsumerProcess:
 
     def terminate(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask the consumer to stop."""
-        self.process.send_signal(number)
+        if self._is_within:
+            for process in self.processes()[:1]:
+                process.send_signal(number)
+        else:
+            self.process.send_signal(number)
 
     def wait(self, timeout: float = 30.0) -> int:
         """Wait for the consumer's end and return its exit status."""
@@ -141,7 +160,15 @@ class ConsumerProcess:
         return self.wait()
 
 
-def _read(path: Path) -> list[Handled]:
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def read_record(path: Path) -> list[Handled]:
+    """Return what receivers have written into a file; nothing if it is not there."""
     if not path.exists():
         return []
     lines = (line.split() for line in path.read_text().splitlines())

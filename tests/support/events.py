@@ -27,6 +27,23 @@ def login_fields(number: int = 0, order: str = "ok", metadata: EventsMetadata | 
     return encode_fields(metadata, codec_for(SIGNAL).encode(login_data(number, order)))
 
 
+def in_stream(client: Redis, stream: str) -> set[str]:
+    """Return the ids of the events that are in a stream."""
+    return {fields[b"id"].decode() for _, fields in client.xrange(stream)}
+
+
+def add_batch(client: Redis, stream: str, orders: list[str], first: int = 0) -> list[str]:
+    """Append logins in one step, so that a consumer that waits gets all that it takes at once; return their ids."""
+    ids = []
+    with client.pipeline(transaction=True) as pipeline:
+        for number, order in enumerate(orders, first):
+            metadata = EventsMetadata(event_type=SIGNAL.event_type)
+            pipeline.execute_command("XADD", stream, "*", *login_fields(number, order, metadata))
+            ids.append(str(metadata.id))
+        pipeline.execute()
+    return ids
+
+
 def add_logins(client: Redis, stream: str, count: int, order: str = "ok", first: int = 0) -> list[str]:
     """Append logins to a stream and return their event ids."""
     ids = []

@@ -2,8 +2,8 @@
 Receivers that do what an event tells them, and leave a line in a file for each event that they handled.
 
 The username of SESSION_LOGIN_COMPLETED is the order: words like ``raise``, ``exit:3``, ``kill``, ``sleep:0.5``,
-``hang``, ``query:default``; anything else is just handled. The line is written after that; what begins is in a second
-file.
+``hang``, ``query:default``; anything else is just handled. Several are obeyed one after the other:
+``wait:/a/file,raise``. The line is written after that; what begins is in a second file.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import ctypes
 import itertools
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,10 @@ def _leave(status: str) -> None:
     raise SystemExit(int(status))
 
 
+def _interrupt(_: str) -> None:
+    raise KeyboardInterrupt
+
+
 def _kill(_: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -42,9 +47,40 @@ def _sleep(seconds: str) -> None:
     time.sleep(float(seconds))
 
 
+def _wait(path: str) -> None:
+    """Wait until there is such a file."""
+    while not Path(path).exists():
+        time.sleep(0.005)
+
+
+def _until_asked(path: str) -> None:
+    """Wait until this process is asked to leave, and leave such a file then."""
+    former = signal.getsignal(signal.SIGTERM)
+    assert callable(former)
+    asked = []
+
+    def ask(number: int, frame: Any) -> None:
+        asked.append(number)
+        former(number, frame)
+
+    signal.signal(signal.SIGTERM, ask)
+    while not asked:
+        time.sleep(0.005)
+    signal.signal(signal.SIGTERM, former)
+    Path(path).touch()
+
+
 def _hang(_: str) -> None:
     while True:
         time.sleep(0.01)
+
+
+def _hang_deep(depth: str) -> None:
+    """Hang so many calls deep, beside another thread."""
+    if depth == "0":
+        threading.Thread(target=_hang, args=("",), daemon=True).start()
+        _hang("")
+    _hang_deep(str(int(depth) - 1))
 
 
 def _query(alias: str) -> None:
@@ -64,6 +100,15 @@ def _fail(times: str) -> None:
         _raise("")
 
 
+def _fail_once(name: str) -> None:
+    """Fail the first time that this name is given, in whatever process."""
+    try:
+        Path(f"{os.environ['TEST_RECORD']}.failed.{name}").touch(exist_ok=False)
+    except FileExistsError:
+        return
+    _raise("")
+
+
 def _hang_in_c(_: str) -> None:
     """Never come back from C code."""
     sum(itertools.repeat(0))
@@ -79,6 +124,27 @@ def _segfault(_: str) -> None:
     ctypes.string_at(0)
 
 
+_leaked: list[bytearray] = []
+
+
+def _leak(mebibytes: str) -> None:
+    """Keep so much memory for as long as the process lives."""
+    _leaked.append(_filled(int(mebibytes)))
+
+
+def _hog(mebibytes: str) -> None:
+    """Take so much memory every tenth of a second, without an end."""
+    taken = []
+    while True:
+        taken.append(_filled(int(mebibytes)))
+        time.sleep(0.1)
+
+
+def _filled(mebibytes: int) -> bytearray:
+    # Written, so that there is a page behind each address.
+    return bytearray(b"x" * 1024) * (1024 * mebibytes)
+
+
 def _kill_pool(_: str) -> None:
     """Kill the supervisor, and so the whole pool, as the end of a container does."""
     os.kill(os.getppid(), signal.SIGKILL)
@@ -89,14 +155,21 @@ ORDERS: dict[str, Callable[[str], None]] = {
     "raise": _raise,
     "exit": _exit,
     "leave": _leave,
+    "interrupt": _interrupt,
     "kill": _kill,
     "sleep": _sleep,
+    "wait": _wait,
+    "until_asked": _until_asked,
     "hang": _hang,
+    "hang_deep": _hang_deep,
     "fail": _fail,
+    "fail_once": _fail_once,
     "hang_in_c": _hang_in_c,
     "swallow": _swallow,
     "segfault": _segfault,
     "kill_pool": _kill_pool,
+    "leak": _leak,
+    "hog": _hog,
     "query": _query,
     "drop": _drop,
 }
@@ -111,16 +184,29 @@ def _write(path: str, line: str) -> None:
         os.close(descriptor)
 
 
+class _Response:
+    """What the receiver returns: leaves a line in a file when it is formatted."""
+
+    def __init__(self, record: str) -> None:
+        self._record = record
+
+    def __repr__(self) -> str:
+        _write(f"{self._record}.formatted", "formatted\n")
+        return "handled"
+
+
 def connect(record: str) -> None:
     """Connect the receiver; ``record`` is the path of the file."""
 
-    def receive(signal: Any, metadata: Any, user: Any, **_: Any) -> None:
+    def receive(signal: Any, metadata: Any, user: Any, **_: Any) -> _Response:
         # SIGKILL may cut a write: a line begins by itself, and its end shows that it is whole.
         line = f"\n{metadata.id} {os.getpid()} {user.id} {time.time():.6f} ."
         _write(f"{record}.begun", line)
-        order, _, argument = user.pii.username.partition(":")
-        if order in ORDERS:
-            ORDERS[order](argument)
+        for word in user.pii.username.split(","):
+            order, _, argument = word.partition(":")
+            if order in ORDERS:
+                ORDERS[order](argument)
         _write(record, line)
+        return _Response(record)
 
     SESSION_LOGIN_COMPLETED.connect(receive, weak=False)

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from edx_event_bus_redis.internal.connection_url import connection_options, redacted
+from edx_event_bus_redis.internal.connection_url import (
+    Address,
+    Kind,
+    Where,
+    connection_options,
+    redacted,
+    server_of,
+    where,
+)
 from edx_event_bus_redis.internal.errors import ConfigurationError
 
 
@@ -35,6 +43,19 @@ from edx_event_bus_redis.internal.errors import ConfigurationError
         "redis://h/?redis_connect_func=hunter2",
         "unix://",
         "redis//:hunter2@localhost",
+        "redis+sentinel://:hunter2@h",
+        "redis+sentinel://:hunter2@h/",
+        "redis+sentinel://:hunter2@h/service/first",
+        "redis+sentinel://:hunter2@h/service/0/more",
+        "redis+sentinel://h:hunter2/service",
+        "redis+sentinel://:hunter2@h:0/service",
+        "redis+sentinel://:hunter2@,h/service",
+        "redis+cluster://:hunter2@h:99999",
+        "redis+cluster://:hunter2@h/3",
+        "redis+cluster://:hunter2@",
+        "redis+cluster://:hunter2@[::1",
+        "redis+other://:hunter2@h",
+        "unix+cluster://:hunter2@h",
     ],
 )
 def test_a_url_that_cannot_work_is_an_error_without_its_password(url: Any) -> None:
@@ -58,6 +79,10 @@ def test_a_url_that_cannot_work_is_an_error_without_its_password(url: Any) -> No
         "rediss://:password@localhost:6380/0?ssl_cert_reqs=required",
         "unix:///run/redis.sock?db=1",
         "redis://localhost/0?socket_timeout=3&max_connections=5",
+        "redis+sentinel://user:p%40ss@a:26379,b/service/2?socket_timeout=3",
+        "rediss+sentinel://a/service",
+        "redis+cluster://:password@a:7000,[::1]:7001,b",
+        "rediss+cluster://a/0",
     ],
 )
 def test_urls_that_redis_py_takes_are_taken(url: str) -> None:
@@ -73,3 +98,21 @@ def test_redaction_keeps_what_helps() -> None:
     assert redacted("redis://localhost:6379/?password=hunter@2secret") == "redis://localhost:6379/"
     assert redacted("redis://:hunter2") == "redis://…"
     assert redacted("unix:///run/redis.sock?password=hunter@2x") == "unix:///run/redis.sock"
+    assert redacted("redis+sentinel://me:hunter2@a,b:1/bus/3") == "redis+sentinel://***@a:26379,b:1/bus/3"
+    assert redacted("redis+cluster://:hunter2@a,[::1]:1?password=hunter2") == "redis+cluster://***@a:6379,[::1]:1"
+
+
+def test_nodes_and_service_are_found() -> None:
+    """Sentinels and nodes have the ports of Redis if they are given none."""
+    assert where("redis+sentinel://a,b:1/bus/3") == Where(Kind.SENTINEL, (Address("a", 26379), Address("b", 1)), "bus")
+    assert where("redis+cluster://:x@[::1]:1,b") == Where(Kind.CLUSTER, (Address("::1", 1), Address("b", 6379)))
+    assert where("redis://a") == Where(Kind.SERVER)
+
+
+def test_a_server_is_named_with_its_port() -> None:
+    """Where the URL names no port, the one that it means is told; IPv6 addresses stay in brackets."""
+    assert server_of("redis://:hunter2@host") == "redis://***@host:6379"
+    assert server_of("rediss://host/3") == "rediss://host:6379/3"
+    assert server_of("redis://host:7000/3") == "redis://host:7000/3"
+    assert server_of("redis://:hunter2@[::1]/") == "redis://***@[::1]:6379/"
+    assert server_of("unix:///run/redis.sock") == "unix:///run/redis.sock"

@@ -1,12 +1,14 @@
 """Options and settings are validated once, and every error says what is wrong and what would be right."""
 
+import re
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
 from edx_event_bus_redis.internal.errors import ConfigurationError
-from edx_event_bus_redis.internal.settings import all_errors, load_consumer_settings, load_producer_settings
+from edx_event_bus_redis.internal.options import all_errors, load_consumer_settings
+from edx_event_bus_redis.internal.settings import load_group_settings, load_producer_settings
 
 URL = "redis://:secret@localhost:6379/"
 
@@ -50,6 +52,19 @@ def test_an_extra_key_wins_over_its_setting_and_null_is_not_given() -> None:
         assert load(workers=None).workers == 3
 
 
+@pytest.mark.parametrize(("given", "number", "most"), [(3, 3, None), ("2-16", 2, 16), ("4-4", 4, 4)])
+def test_a_pool_may_have_a_range_of_workers(given: Any, number: int, most: int | None) -> None:
+    """A pool with a range begins with the fewest, and has a limit to grow to; as --extra key and as setting."""
+    for settings in (load(workers=given), _with_setting(EVENT_BUS_REDIS_CONSUMER_WORKERS=given)):
+        assert (settings.workers, settings.most_workers) == (number, most)
+        assert settings.claim_msgs_older_than == 1_800_000
+
+
+def _with_setting(**setting: Any) -> Any:
+    with override_settings(**setting):
+        return load()
+
+
 @pytest.mark.parametrize(
     ("key", "value", "shown"),
     [
@@ -57,8 +72,20 @@ def test_an_extra_key_wins_over_its_setting_and_null_is_not_given() -> None:
         ("workers", -1, "-1"),
         ("workers", True, "true"),
         ("workers", "4", '"4"'),
+        ("workers", "x", '"x"'),
+        ("workers", "0-4", '"0-4"'),
+        ("workers", "3-2", '"3-2"'),
+        ("workers", "2-1001", '"2-1001"'),
+        ("workers", "2-4-6", '"2-4-6"'),
+        ("workers", "-2", '"-2"'),
+        ("workers", "2 - 4", '"2 - 4"'),
+        ("workers", [2, 4], "[2, 4]"),
         ("workers", 2.0, "2.0"),
         ("workers", 10**30, str(10**30)),
+        ("max_events_per_worker", 0, "0"),
+        ("max_events_per_worker", 1.5, "1.5"),
+        ("max_memory_per_worker", 0, "0"),
+        ("max_memory_per_worker", "512M", '"512M"'),
         ("consumer_name", "", '""'),
         ("consumer_name", " ", '" "'),
         ("consumer_name", 7, "7"),
@@ -72,6 +99,14 @@ def test_an_extra_key_wins_over_its_setting_and_null_is_not_given() -> None:
         ("claim_msgs_older_than", 0, "0"),
         ("claim_msgs_older_than", True, "true"),
         ("claim_msgs_older_than", "1800000", '"1800000"'),
+        ("monitor_port", 0, "0"),
+        ("monitor_port", 65_536, "65536"),
+        ("monitor_port", "9100", '"9100"'),
+        ("monitor_port", True, "true"),
+        ("monitor_host", "", '""'),
+        ("monitor_host", "127.0.0.1:9100", '"127.0.0.1:9100"'),
+        ("monitor_host", "http://localhost", '"http://localhost"'),
+        ("monitor_host", 127, "127"),
         ("shutdown_timeout", 0, "0"),
         ("shutdown_timeout", True, "true"),
         ("shutdown_timeout", float("inf"), "Infinity"),
@@ -116,11 +151,20 @@ def test_ids_that_redis_takes_are_taken(entry_id: Any, kept: str) -> None:
         ("EVENT_BUS_TOPIC_PREFIX", 5),
         ("EVENT_BUS_REDIS_STREAM_MAX_LEN", 0),
         ("EVENT_BUS_REDIS_STREAM_MAX_LEN", "many"),
+        ("EVENT_BUS_REDIS_MAX_EVENT_BYTES", 0),
+        ("EVENT_BUS_REDIS_MAX_EVENT_BYTES", 5),
+        ("EVENT_BUS_REDIS_MAX_EVENT_BYTES", "5242880"),
+        ("EVENT_BUS_REDIS_MAX_EVENT_BYTES", 512 * 1024 * 1024 + 1),
+        ("EVENT_BUS_REDIS_STREAM_KEEP_UNACKED", "yes"),
+        ("EVENT_BUS_REDIS_PRODUCER_WAIT_REPLICAS", -1),
         ("EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT", 0),
         ("EVENT_BUS_REDIS_CONSUMER_POLL_TIMEOUT", "60"),
         ("EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP", -1),
         ("EVENT_BUS_REDIS_CONSUMER_CONSECUTIVE_ERRORS_LIMIT", True),
         ("EVENT_BUS_REDIS_CONSUMER_WORKERS", "four"),
+        ("EVENT_BUS_REDIS_CONSUMER_WORKERS", "4-2"),
+        ("EVENT_BUS_REDIS_CONSUMER_MAX_EVENTS_PER_WORKER", -1),
+        ("EVENT_BUS_REDIS_CONSUMER_MAX_MEMORY_PER_WORKER", "1G"),
         ("EVENT_BUS_REDIS_CONSUMER_CLAIM_MSGS_OLDER_THAN", 1.5),
         ("EVENT_BUS_REDIS_CONSUMER_SHUTDOWN_TIMEOUT", None.__class__),
     ],
@@ -141,6 +185,15 @@ def test_good_settings_make_no_errors() -> None:
         assert load_producer_settings().topic_prefix is None
 
 
+def test_an_event_may_have_five_mebibytes_if_nothing_else_is_said() -> None:
+    """None is as good as not given; producer, consumer and commands have the same limit."""
+    for given, limit in ((None, 5 * 1024 * 1024), (1024, 1024), (512 * 1024 * 1024, 512 * 1024 * 1024)):
+        with override_settings(EVENT_BUS_REDIS_MAX_EVENT_BYTES=given):
+            assert load_producer_settings().max_event_bytes == limit
+            assert load_consumer_settings("topic", "group", {"consumer_name": "c1"}).max_event_bytes == limit
+            assert load_group_settings("topic", "group").max_event_bytes == limit
+
+
 def test_an_errors_limit_of_zero_is_none() -> None:
     """0 switches the limit off, as in the published package."""
     with override_settings(EVENT_BUS_REDIS_CONSUMER_CONSECUTIVE_ERRORS_LIMIT=0):
@@ -150,3 +203,21 @@ def test_an_errors_limit_of_zero_is_none() -> None:
 def test_the_password_is_not_in_the_representation() -> None:
     """Settings can be logged without telling the password."""
     assert "secret" not in repr(load())
+
+
+def test_a_port_needs_a_pool() -> None:
+    """The key of a port without workers, or of a host without a port, cannot work; their settings may be there."""
+    for extra, said in (
+        ({"monitor_port": 9100}, "--extra key 'monitor_port' needs a monitor, which only a pool has"),
+        ({"monitor_host": "0.0.0.0", "workers": 2}, "--extra key 'monitor_host' is of no use without a port"),  # noqa: S104
+    ):
+        with pytest.raises(ConfigurationError, match=re.escape(said)):
+            load(**extra)
+
+    assert (load().monitor_port, load().monitor_host) == (None, "127.0.0.1")
+    for host in ("0.0.0.0", "::", "::1", "localhost", "my-host.example.org", "fe80::1%eth0"):  # noqa: S104
+        settings = load(workers=2, monitor_port=65_535, monitor_host=host)
+        assert (settings.monitor_port, settings.monitor_host) == (65_535, host)
+    with override_settings(EVENT_BUS_REDIS_CONSUMER_MONITOR_PORT=9100, EVENT_BUS_REDIS_CONSUMER_MONITOR_HOST="::1"):
+        assert (load().monitor_port, load().monitor_host) == (9100, "::1")
+        assert load(workers=2, monitor_host="::").monitor_host == "::"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, cast
@@ -19,21 +17,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from edx_event_bus_redis.internal import connection_url
-from edx_event_bus_redis.internal.client import make_client
+from edx_event_bus_redis.internal.amounts import amount
 from edx_event_bus_redis.internal.dead_letters import DeadLetters, details, event_headers, summary
-from edx_event_bus_redis.internal.errors import AccessRefused, ConfigurationError, ServerError, ServerUnavailable
+from edx_event_bus_redis.internal.errors import EventGone, EventTooLarge
 from edx_event_bus_redis.internal.letter import DeadLetter
-from edx_event_bus_redis.internal.message import join_id, split_id
-from edx_event_bus_redis.internal.names import stream_key
-from edx_event_bus_redis.internal.settings import GroupSettings, load_group_settings
-
-# Seconds that connecting, and that one reply of up to a thousand dead letters, may take.
-_CONNECT_TIMEOUT = 5.0
-_REPLY_TIMEOUT = 30.0
+from edx_event_bus_redis.internal.message import is_id, join_id, split_id
+from edx_event_bus_redis.internal.names import private_keys, stream_key
+from edx_event_bus_redis.internal.settings import load_group_settings
+from edx_event_bus_redis.management.command_line import connected, loaded, shown
+from edx_event_bus_redis.management.missing import missing
 
 # Dead letters from which on replaying takes long enough for a progress bar.
 _MANY = 100
+
+# Of a dead letter that is shown as text. Events may be megabytes.
+_MOST_FIELDS, _MOST_LINES, _MOST_CHARACTERS = 100, 1000, 5000
 
 # Rows of the table that are printed at once.
 _ROWS = 200
@@ -41,11 +39,6 @@ _ROWS = 200
 # Characters. The id of an event is never broken; its type is, where there are fewer than for the longest of them.
 _TIME_WIDTH, _UUID_WIDTH, _TYPE_WIDTH, _CAUSE_WIDTH = 19, 36, 75, 12
 _FRAME_WIDTH = 8
-
-_EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-
-_LETTER_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
-_LARGEST_ID_PART = 2**64 - 1
 
 
 class Command(BaseCommand):
@@ -80,28 +73,24 @@ class Command(BaseCommand):
             wrong = "ids and --all exclude each other" if everything else f"{action} what?"
             raise CommandError(f"{wrong}: expected ids of dead letters (event_bus_dead_letters list) or --all")
         ids = list(dict.fromkeys(map(_letter_id, options["ids"])))
-        try:
-            self._settings = load_group_settings(options["topic"], options["group_id"])
-            client = make_client(self._settings.url, timeout=_REPLY_TIMEOUT, connect_timeout=_CONNECT_TIMEOUT)
-        except ConfigurationError as error:
-            raise CommandError(str(error)) from None
+        self._settings = loaded(lambda: load_group_settings(options["topic"], options["group_id"]))
         self._stream = stream_key(self._settings.topic, self._settings.topic_prefix)
-        self._letters = DeadLetters(client, self._stream, self._settings.group)
         self._unknown: list[str] = []
+        self._refused: list[str] = []
         self._done = ""
-        try:
-            with contextlib.closing(client):
-                self._act(action, None if everything or action == "list" else ids, options)
-        except ServerError as error:
-            raise CommandError(f"{_described(error, self._settings)}{self._done}") from None
-        except BrokenPipeError:
-            # Whoever reads, like head, has had enough. Python would complain of what it cannot flush at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from None
-        except KeyboardInterrupt:
-            raise CommandError(f"interrupted{self._done}", returncode=_EXIT_INTERRUPTED) from None
+        keys = f"{shown(self._stream)} and {private_keys(shown(self._stream))}*"
+        with connected(self._settings.server, lambda: self._done, keys=keys) as clients:
+            self._letters = DeadLetters(
+                clients.of(self._stream), self._stream, self._settings.group, self._settings.max_event_bytes
+            )
+            if not self._letters.are_of_a_known_group():
+                raise CommandError(missing(clients, self._settings))
+            self._act(action, None if everything or action == "list" else ids, options)
         if self._unknown:
             raise CommandError(f"{self._where()} has no such dead letters: {', '.join(self._unknown)}")
+        if self._refused:
+            others = f" ({_counted(len(self._refused))} in all)" if len(self._refused) > 1 else ""
+            raise CommandError(f"cannot be replayed and stays a dead letter: {self._refused[0]}{others}")
 
     def _act(self, action: str, ids: list[bytes] | None, options: dict[str, Any]) -> None:
         """``ids``: None for all."""
@@ -158,14 +147,16 @@ class Command(BaseCommand):
         with self._progress(len(chosen)) as advance:
             for letter_id in chosen:
                 letter = self._letters.get(letter_id)
-                if letter is not None and self._letters.replay(letter):
-                    replayed += 1
-                    self._done = f" ({replayed} of {len(chosen)} were replayed)"
+                try:
+                    done = letter is not None and self._letters.replay(letter)
+                except (EventTooLarge, EventGone) as error:
+                    self._refused.append(f"{letter_id.decode()}, {error}")
                 else:
-                    gone += 1
+                    replayed, gone = replayed + done, gone + (not done)
+                    self._done = f" ({replayed} of {len(chosen)} were replayed)"
                 advance()
         if as_json:
-            self.stdout.write(json.dumps({"replayed": replayed, "gone": gone}))
+            self.stdout.write(json.dumps({"replayed": replayed, "gone": gone, "refused": len(self._refused)}))
         else:
             already = f"; {gone} were gone already" if gone else ""
             self.stdout.write(f"replayed {_counted(replayed)} to {self._where()}{already}")
@@ -210,25 +201,14 @@ class Command(BaseCommand):
 
 
 def _letter_id(text: str) -> bytes:
-    if _LETTER_ID.fullmatch(text):
-        milliseconds, sequence = split_id(text.encode())
-        if max(milliseconds, sequence) <= _LARGEST_ID_PART:
-            return join_id(milliseconds, sequence)
+    if text.isascii() and is_id(text.encode()):
+        # Without leading zeros, as Redis writes it.
+        return join_id(*split_id(text.encode()))
     raise CommandError(f"{text!r} is no id of a dead letter: expected one like 1679676448892-0")
 
 
-def _described(error: ServerError, settings: GroupSettings) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    url = connection_url.redacted(settings.url)
-    if isinstance(error, AccessRefused):
-        return f"Redis refuses access: {text} ({url})"
-    if isinstance(error, ServerUnavailable):
-        return f"Redis cannot be reached: {text} ({url})"
-    return f"Redis cannot do it: {text} ({url})"
-
-
 def _counted(count: int) -> str:
-    return "1 dead letter" if count == 1 else f"{count} dead letters"
+    return amount(count, "dead letter")
 
 
 def _table(rows: Iterable[list[Text]], width: int, *, show_header: bool) -> Table:
@@ -246,10 +226,10 @@ def _table(rows: Iterable[list[Text]], width: int, *, show_header: bool) -> Tabl
 
 def _row(letter: DeadLetter) -> list[Text]:
     event_type, event_id = event_headers(letter)
-    deliveries = "1 delivery" if letter.deliveries == 1 else f"{letter.deliveries} deliveries"
+    deliveries = amount(letter.deliveries, "delivery", "deliveries")
     since = letter.moment.replace("T", " ")[:19]
     cells = ((letter.id.decode(), since), (event_type or "-", event_id or "-"), (letter.cause, deliveries))
-    return [Text("\n".join(map(_shown, cell))) for cell in cells]
+    return [Text("\n".join(map(shown, cell))) for cell in cells]
 
 
 def _lines(letter: DeadLetter) -> Iterator[str]:
@@ -257,31 +237,38 @@ def _lines(letter: DeadLetter) -> Iterator[str]:
     yield f"dead letter {about['id']}"
     for key in ("entry_id", "event_id", "event_type", "cause", "deliveries", "consumer", "worker_exit", "time"):
         if about[key] not in {"", None}:
-            yield f"  {key.replace('_', ' ')}: {_shown(str(about[key]))}"
+            yield f"  {key.replace('_', ' ')}: {shown(str(about[key]))}"
     if letter.exception:
-        yield f"  exception: {_shown(letter.exception)}: {_shown(letter.message)}"
+        yield f"  exception: {shown(letter.exception)}: {shown(letter.message)}"
     if letter.traceback:
         yield "  traceback:"
-        yield from (f"    {_shown(line)}" for line in letter.traceback.splitlines())
+        yield from (f"    {shown(line)}" for line in letter.traceback.splitlines())
     if letter.history:
         yield "  history:"
         yield from (f"    {json.dumps(previous)}" for previous in about["history"])
-    yield "  fields:"
-    for name, value in zip(letter.fields[::2], letter.fields[1::2], strict=True):
+    yield "  fields:" if not letter.size else "  short fields, which is all that was kept:"
+    pairs = list(zip(letter.fields[::2], letter.fields[1::2], strict=True))
+    for name, value in pairs[:_MOST_FIELDS]:
         yield f"    {_raw(name)}: {_raw(value)}"
+    if len(pairs) > _MOST_FIELDS:
+        yield f"    and {len(pairs) - _MOST_FIELDS} more, which --json shows"
     if about["event_data"] is not None:
+        lines = json.dumps(about["event_data"], indent=2).splitlines()
         yield "  event data:"
-        yield from (f"    {line}" for line in json.dumps(about["event_data"], indent=2).splitlines())
+        yield from (f"    {_cut(line)}" for line in lines[:_MOST_LINES])
+        if len(lines) > _MOST_LINES:
+            yield f"    and {len(lines) - _MOST_LINES} more lines, which --json shows"
 
 
 def _raw(value: bytes) -> str:
     try:
         text = value.decode()
     except UnicodeDecodeError:
-        return repr(value)
-    return text if text.isprintable() else repr(value)
+        return _cut(repr(value))
+    return _cut(text if text.isprintable() else repr(value))
 
 
-def _shown(text: str) -> str:
-    """Return the text, as a literal if it has what would control a terminal."""
-    return text if text.isprintable() else repr(text)
+def _cut(text: str) -> str:
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    return f"{text[:_MOST_CHARACTERS]}… ({len(text)} characters, which --json shows)"

@@ -30,12 +30,12 @@ from openedx_events.tooling import OpenEdxPublicSignal, load_all_signals
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edx_event_bus_redis.internal import connection_url
+from edx_event_bus_redis.internal.amounts import amount
 from edx_event_bus_redis.internal.codec import codec_for
-from edx_event_bus_redis.internal.errors import ConfigurationError, ServerError
+from edx_event_bus_redis.internal.errors import ConfigurationError, EventTooLarge, ServerError
 from edx_event_bus_redis.internal.names import stream_key
 from edx_event_bus_redis.internal.producer import RedisEventProducer
-from edx_event_bus_redis.internal.settings import load_connection_url, load_producer_settings
+from edx_event_bus_redis.internal.settings import load_producer_settings, required_server
 from edx_event_bus_redis.internal.telemetry import producer_logger
 
 # Seconds between two lines about the progress where there is no terminal.
@@ -101,7 +101,8 @@ class Command(BaseCommand):
         if metadata is not None and count > 1:
             raise CommandError(f"--metadata is the identity of one event: it does not go with --count {count}")
         try:
-            producer, stream = _producer(), stream_key(topic, load_producer_settings().topic_prefix)
+            producer = RedisEventProducer(required_server())
+            stream = stream_key(topic, load_producer_settings().topic_prefix)
         except ConfigurationError as error:
             raise CommandError(str(error)) from None
 
@@ -115,8 +116,7 @@ class Command(BaseCommand):
             )
 
         last = self._send(deliver, stream, count, rate)
-        events = "1 event" if count == 1 else f"{count} events"
-        self.stdout.write(f"sent {events} to stream {stream}, last entry id {last.decode()}")
+        self.stdout.write(f"sent {amount(count, 'event')} to stream {stream}, last entry id {last.decode()}")
 
     def _send(self, deliver: Callable[[], bytes], stream: str, count: int, rate: float | None) -> bytes:
         """Call ``deliver`` that often and return what the last call did."""
@@ -130,10 +130,13 @@ class Command(BaseCommand):
                     last = deliver()
                     sent += 1
                     report(sent)
+        except EventTooLarge as error:
+            raise CommandError(str(error)) from None
         except ServerError as error:
             text = " ".join(str(error).split()) or type(error).__name__
-            url = connection_url.redacted(load_connection_url() or "")
-            raise CommandError(f"Redis at {url} did not take the event: {text}{_so_far(sent, count)}") from None
+            raise CommandError(
+                f"Redis at {required_server()} did not take the event: {text}{_so_far(sent, count)}"
+            ) from None
         except KeyboardInterrupt:
             raise CommandError(f"interrupted{_so_far(sent, count)}", returncode=_EXIT_INTERRUPTED) from None
         return last
@@ -178,15 +181,6 @@ def _logs_above_the_bar() -> Iterator[None]:
     finally:
         for handler in moved:
             handler.setStream(sys.__stderr__)
-
-
-def _producer() -> RedisEventProducer:
-    url = load_connection_url()
-    if url is None:
-        raise ConfigurationError(
-            f"setting {connection_url.SETTING} is missing: expected a URL like redis://:password@localhost:6379/"
-        )
-    return RedisEventProducer(url)
 
 
 # What the options mean.

@@ -1,0 +1,187 @@
+"""
+Connections to a server, or to the node of a cluster that has a stream, lent to one caller at a time, for commands whose
+cost is to be the round trip and little else.
+
+redis-py's pool asks the operating system, each time that it lends a connection, whether the server has closed it, and
+its clients do more for each command than a command needs: together as much as the round trip to a server nearby. Here a
+connection is kept and used as it is. One that the server has closed meanwhile shows by its next command, which the
+server then has not seen.
+
+A connection is never used again unless each of its commands has got its reply: else the next caller would get the reply
+to somebody else's command.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from redis import exceptions
+from redis.connection import Connection
+
+from edx_event_bus_redis.internal.cluster import MOST_MOVES, OfSlot, SlotMoved
+
+Reply = Any
+
+# Before redis-py 5.3 a pool wants the name of a command, of which it makes nothing.
+_OLD = inspect.signature(redis.ConnectionPool.get_connection).parameters.get("command_name")
+_FOR_COMMAND = ("XADD",) if _OLD is not None and _OLD.default is inspect.Parameter.empty else ()
+
+
+def packed(parts: Sequence[bytes]) -> bytes:
+    """Return the parts of a command, or some of them, as the server reads them."""
+    lengths_and_parts: list[int | bytes] = []
+    for part in parts:
+        lengths_and_parts += (len(part), part)
+    # In one go, which is quicker than one part at a time.
+    return b"$%d\r\n%b\r\n" * len(parts) % tuple(lengths_and_parts)
+
+
+def opening(parts: int) -> bytes:
+    """Return what a command of so many parts begins with."""
+    return b"*%d\r\n" % parts
+
+
+class Connections:
+    """
+    Connections of a client's pool. Threads may share them, and a process forked from the one that used them too.
+
+    Arguments:
+        client: of ``make_client``. Its time-outs hold for each wait.
+
+    Commands are packed bytes. What redis-py raises is raised as it is.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool = client.connection_pool
+        # By process. Taking from a list and putting back are atomic, so that no lock can be held when a process forks.
+        self._kept: dict[int, list[Connection]] = {}
+
+    def ask(self, command: bytes) -> Reply:
+        """Send a command and return its reply; raise it if it is an error."""
+        for _ in range(MOST_MOVES):
+            try:
+                return self._ask(command)
+            except SlotMoved:
+                continue
+        return self._ask(command)
+
+    def _ask(self, command: bytes) -> Reply:
+        kept = self._kept_here()
+        try:
+            connection = kept.pop()
+        except IndexError:
+            connection = self._pool.get_connection(*_FOR_COMMAND)
+        try:
+            connection.send_packed_command(_to_send(connection, (command,)))
+            reply = connection.read_response()
+        except BaseException as error:
+            if isinstance(error, exceptions.ResponseError) and _is_in_order(error):
+                kept.append(connection)
+            else:
+                self._give_up(connection, kept)
+            raise
+        kept.append(connection)
+        return reply
+
+    def ask_all(
+        self, commands: Sequence[bytes], seconds: float, replies: list[Reply], *, behind: Sequence[bytes] = ()
+    ) -> None:
+        """
+        Send commands in one go, and append the reply to each to ``replies``; one that is an error as the exception.
+
+        The commands are sent once: if this raises, those without a reply may have been done or not. Only when there is
+        no connection to be had, nothing was sent; then NotSent is raised.
+
+        Arguments:
+            commands: so few that neither they nor their replies fill the buffers between here and the server.
+            seconds: after which no more replies are waited for.
+            replies: empty.
+            behind: commands about the connection itself, sent behind the others, to the last node that these are sent
+                to. Their replies come last.
+        """
+        deadline = time.monotonic() + seconds
+        for _ in range(MOST_MOVES):
+            done = len(replies)
+            self._ask_all([*commands[done:], *behind], deadline, replies)
+            of_keys = range(done, len(commands))
+            moved = next((index for index in of_keys if isinstance(replies[index], SlotMoved)), None)
+            # What comes behind the first that was not done was not done either, so that the order stays.
+            if moved is None or not all(isinstance(reply, SlotMoved) for reply in replies[moved : len(commands)]):
+                return
+            del replies[moved:]
+        self._ask_all([*commands[len(replies) :], *behind], deadline, replies)
+
+    def _ask_all(self, commands: Sequence[bytes], deadline: float, replies: list[Reply]) -> None:
+        try:
+            # Not one that was kept: this one is known to be open.
+            connection = self._pool.get_connection(*_FOR_COMMAND)
+        except (exceptions.RedisError, OSError) as error:
+            raise NotSent(error) from error
+        try:
+            connection.send_packed_command((b"".join(_to_send(connection, commands)),))
+            _read(connection, len(commands), deadline, replies)
+            if not all(map(_is_in_order, replies)):
+                connection.disconnect()
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            self._pool.release(connection)
+
+    def _kept_here(self) -> list[Connection]:
+        process = os.getpid()
+        kept = self._kept.get(process)
+        if kept is None:
+            kept = self._kept.setdefault(process, [])
+            # A parent's connections stay the parent's; this process only must not hold them open.
+            for other in list(self._kept):
+                if other != process:
+                    self._kept.pop(other, None)
+        return kept
+
+    def _give_up(self, connection: Connection, kept: list[Connection]) -> None:
+        """Close a connection, and all that are kept: what has closed the one has most likely closed the others."""
+        while True:
+            connection.disconnect()
+            self._pool.release(connection)
+            try:
+                connection = kept.pop()
+            except IndexError:
+                return
+
+
+class NotSent(Exception):
+    """
+    There was no connection to be had, so nothing was sent.
+
+    Attributes:
+        reason: what redis-py raised.
+    """
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def _read(connection: Connection, number: int, deadline: float, replies: list[Reply]) -> None:
+    for _ in range(number):
+        if time.monotonic() > deadline:
+            raise exceptions.TimeoutError("Timeout reading from socket")
+        try:
+            replies.append(connection.read_response())
+        except (exceptions.ResponseError, SlotMoved) as error:
+            replies.append(error)
+
+
+def _is_in_order(reply: Reply) -> bool:
+    # A replica has been a primary when this connection was made. A new one may lead to the new primary.
+    return not isinstance(reply, exceptions.ReadOnlyError | SlotMoved)
+
+
+def _to_send(connection: Connection, commands: Sequence[bytes]) -> Sequence[bytes]:
+    return connection.packed(commands) if isinstance(connection, OfSlot) else commands

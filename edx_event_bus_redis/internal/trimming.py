@@ -1,0 +1,62 @@
+"""
+How a producer trims with ``EVENT_BUS_REDIS_STREAM_KEEP_UNACKED``: only entries that every group has acknowledged.
+
+A server that does not know the option is found out by its first refusal, which costs one round trip and no event. It is
+asked again after a while, because it may have been updated.
+
+Looking for what may be trimmed is not free: while the entries at the head of a stream are unacknowledged, the server
+looks through all that is above the cap, each time. So only one event in many asks for it.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+
+from edx_event_bus_redis.internal.log_lines import KEEP_UNACKED_HAS_NO_EFFECT
+
+logger = logging.getLogger(__name__)
+
+# Events of one stream for which the server trims once; it trims by nodes of so many entries anyway, by default
+# (stream-node-max-entries). The first of a process is one of them, however short the process lives.
+_EVENTS_PER_TRIM = 100
+
+# Seconds after which a server that has refused is asked again.
+_REFUSAL_HOLDS = 300.0
+
+
+class Trim(enum.Enum):
+    """What an entry that is appended does to the rest of the stream."""
+
+    NOTHING = enum.auto()
+    """It leaves the stream as it is."""
+    OLDEST = enum.auto()
+    """The oldest entries are trimmed, whatever they are."""
+    ACKNOWLEDGED = enum.auto()
+    """Those of the oldest entries are trimmed that every group has acknowledged."""
+
+
+class KeepUnacked:
+    """What one producer knows of its server, and of when it is time to trim. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._refused_until = 0.0
+        self._warned = False
+        self._since_trim: dict[str, int] = {}
+
+    def next_trim(self, stream: str) -> Trim:
+        """Return how the next entry of this stream is to trim it."""
+        if time.monotonic() < self._refused_until:
+            return Trim.OLDEST
+        count = self._since_trim.get(stream, 0)
+        self._since_trim[stream] = (count + 1) % _EVENTS_PER_TRIM
+        return Trim.NOTHING if count else Trim.ACKNOWLEDGED
+
+    def refused(self) -> None:
+        """Take note that the server does not know the option, and say so once."""
+        self._refused_until = time.monotonic() + _REFUSAL_HOLDS
+        self._since_trim.clear()
+        if not self._warned:
+            self._warned = True
+            KEEP_UNACKED_HAS_NO_EFFECT.log(logger)

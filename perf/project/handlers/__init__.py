@@ -1,0 +1,1 @@
+"""The receiver of the measured consumers, and the events that it receives."""

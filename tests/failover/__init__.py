@@ -1,0 +1,1 @@
+"""Measures what a failover costs: ``python -m tests.failover``."""

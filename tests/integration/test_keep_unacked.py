@@ -1,0 +1,250 @@
+"""
+EVENT_BUS_REDIS_STREAM_KEEP_UNACKED: only what every group has acknowledged is trimmed, where the server can do it.
+
+EVENT_BUS_REDIS_SERVER_BINARY names a Redis 8.2 or newer for the tests that need one; without it they skip themselves.
+"""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+import redis
+from django.core.checks import run_checks
+from django.test import override_settings
+from openedx_events.data import EventsMetadata
+
+from devtools.server import EmbeddedServer
+from edx_event_bus_redis import OutgoingEvent, create_producer
+from edx_event_bus_redis.internal.codec import codec_for
+from edx_event_bus_redis.internal.producer import RedisEventProducer
+from tests.support.events import SIGNAL, TOPIC, login_data
+
+KEPT = 100
+
+# Entries that a stream may have above what it is to keep: servers trim whole nodes, of 100 entries by default, and are
+# asked to with every hundredth event.
+ROUGHLY = 200
+
+
+def unable(server: EmbeddedServer) -> str:
+    """Name and version of a server that cannot trim by acknowledgement, empty if it can."""
+    client = server.client()
+    try:
+        client.execute_command("XADD", "probe", "ACKED", "MAXLEN", "~", 1, "*", "a", "b")
+    except redis.ResponseError:
+        about = client.info("server")
+        return f"Valkey {about['valkey_version']}" if "valkey_version" in about else f"Redis {about['redis_version']}"
+    client.delete("probe")
+    return ""
+
+
+@pytest.fixture
+def settings(own_server: EmbeddedServer, prefix: str) -> Iterator[None]:
+    with override_settings(
+        EVENT_BUS_REDIS_CONNECTION_URL=own_server.url,
+        EVENT_BUS_TOPIC_PREFIX=prefix,
+        EVENT_BUS_REDIS_STREAM_MAX_LEN=KEPT,
+        EVENT_BUS_REDIS_STREAM_KEEP_UNACKED=True,
+    ):
+        yield
+
+
+@pytest.fixture
+def able_server(own_server: EmbeddedServer, settings: None) -> EmbeddedServer:
+    lacking = unable(own_server)
+    if lacking:
+        pytest.skip(f"needs Redis 8.2 or newer, this is {lacking}")
+    return own_server
+
+
+@pytest.fixture
+def unable_server(own_server: EmbeddedServer, settings: None) -> EmbeddedServer:
+    if not unable(own_server):
+        pytest.skip("needs a server that cannot trim by acknowledgement, this one can")
+    return own_server
+
+
+def send(count: int, producer: RedisEventProducer | None = None) -> RedisEventProducer:
+    producer = producer or create_producer()
+    assert producer is not None
+    for number in range(count):
+        producer.send(
+            signal=SIGNAL,
+            topic=TOPIC,
+            event_key_field="user.pii.username",
+            event_data=login_data(number),
+            event_metadata=EventsMetadata(event_type=SIGNAL.event_type, id=uuid4()),
+        )
+    return producer
+
+
+def read(client: redis.Redis, stream: str, group: str, count: int, *, acknowledge: bool = True) -> list[bytes]:
+    ((_, entries),) = client.xreadgroup(group, "c", {stream: ">"}, count=count)
+    ids = [entry_id for entry_id, _ in entries]
+    if acknowledge:
+        client.xack(stream, group, *ids)
+    return ids
+
+
+def test_nothing_is_trimmed_that_a_group_has_not_acknowledged(able_server: EmbeddedServer, stream_name: str) -> None:
+    """Entries that one of two groups has not read, or read and not acknowledged, outlive the cap; all others go."""
+    client = able_server.client()
+    client.xgroup_create(stream_name, "quick", 0, mkstream=True)
+    client.xgroup_create(stream_name, "slow", 0)
+    producer = send(600)
+    read(client, stream_name, "quick", 600)
+    send(200, producer)
+    assert client.xlen(stream_name) == 800
+
+    read(client, stream_name, "slow", 300)
+    unacknowledged = read(client, stream_name, "slow", 100, acknowledge=False)
+    send(200, producer)
+
+    left = [entry_id for entry_id, _ in client.xrange(stream_name)]
+    assert left[:100] == unacknowledged
+    assert len(left) == 700
+    read(client, stream_name, "quick", 1000)
+    read(client, stream_name, "slow", 1000)
+    client.xack(stream_name, "slow", *unacknowledged)
+    send(200, producer)
+    # What came last is unread.
+    assert client.xlen(stream_name) <= 200 + ROUGHLY
+
+
+def send_many(count: int) -> RedisEventProducer:
+    producer = create_producer()
+    assert producer is not None
+    producer.send_many(
+        OutgoingEvent(signal=SIGNAL, topic=TOPIC, event_data=login_data(number)) for number in range(count)
+    )
+    return producer
+
+
+def test_many_events_at_once_trim_as_one_by_one(able_server: EmbeddedServer, stream_name: str) -> None:
+    """send_many() trims what every group has acknowledged, and nothing else."""
+    client = able_server.client()
+    client.xgroup_create(stream_name, "group", 0, mkstream=True)
+    send_many(600)
+    assert client.xlen(stream_name) == 600
+    read(client, stream_name, "group", 350)
+
+    send_many(200)
+
+    # What is unread, and what servers trim as a whole node or not at all.
+    assert 450 <= client.xlen(stream_name) <= 450 + ROUGHLY
+    ((_, unread),) = client.xreadgroup("group", "c", {stream_name: ">"}, count=1000)
+    assert len(unread) == 450
+
+
+def test_without_groups_the_stream_is_trimmed_at_its_cap(able_server: EmbeddedServer, stream_name: str) -> None:
+    """Where nobody reads there is nothing to wait for."""
+    send(700)
+
+    assert KEPT <= able_server.client().xlen(stream_name) <= KEPT + ROUGHLY
+
+
+def test_processes_of_one_event_trim_too(able_server: EmbeddedServer, stream_name: str) -> None:
+    """The first event of a producer trims, so that a stream is trimmed though no process sends many."""
+    client = able_server.client()
+    for _ in range(700):
+        client.xadd(stream_name, {"a": "b"})
+
+    send(1)
+
+    assert client.xlen(stream_name) <= KEPT + ROUGHLY
+
+
+def xadd_calls(client: redis.Redis) -> int:
+    return int(client.info("commandstats")["cmdstat_xadd"]["calls"])
+
+
+def said(caplog: pytest.LogCaptureFixture) -> int:
+    return sum(line.startswith("EVENT_BUS_REDIS_STREAM_KEEP_UNACKED has no effect: ") for line in caplog.messages)
+
+
+def test_elsewhere_every_event_is_sent_and_trims_as_usual(
+    unable_server: EmbeddedServer, stream_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that cannot do it takes every event and trims at the cap: one call more in all, one line in the log."""
+    client = unable_server.client()
+    client.xgroup_create(stream_name, "group", 0, mkstream=True)
+    before = xadd_calls(client)
+
+    send(500)
+
+    assert xadd_calls(client) - before == 501
+    assert client.xinfo_stream(stream_name)["last-entry"][1][b"type"] == SIGNAL.event_type.encode()
+    assert client.xlen(stream_name) <= KEPT + ROUGHLY
+    assert said(caplog) == 1
+
+
+def test_elsewhere_many_events_at_once_are_sent_in_their_order(
+    unable_server: EmbeddedServer, stream_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refusal to trim costs no event of a chunk, nor its place, and the events after it trim as usual."""
+    client = unable_server.client()
+    before = xadd_calls(client)
+
+    send_many(500)
+
+    assert xadd_calls(client) - before == 500
+    numbers = [codec_for(SIGNAL).decode(entry[b"event_data"])["user"].id for _, entry in client.xrange(stream_name)]
+    assert numbers == list(range(500 - len(numbers), 500))
+    assert KEPT <= len(numbers) <= KEPT + ROUGHLY
+    assert said(caplog) == 1
+
+
+def test_a_server_is_asked_again_after_a_while(unable_server: EmbeddedServer, caplog: pytest.LogCaptureFixture) -> None:
+    """The refusal is forgotten in time, because servers are updated, and is not said a second time."""
+    client = unable_server.client()
+    producer = send(2)
+    before = xadd_calls(client)
+    producer._keep_unacked._refused_until = 0.0
+
+    send(2, producer)
+
+    assert xadd_calls(client) - before == 3
+    assert said(caplog) == 1
+
+
+def test_a_stream_that_is_none_is_no_reason_to_give_up(
+    able_server: EmbeddedServer, stream_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other errors of the server say nothing about what it can do."""
+    client = able_server.client()
+    client.set(stream_name, "x")
+    producer = send(1)
+    assert "WRONGTYPE" in caplog.text
+    client.delete(stream_name)
+
+    client.xgroup_create(stream_name, "group", 0, mkstream=True)
+    send(500, producer)
+
+    assert "has no effect" not in caplog.text
+    assert client.xlen(stream_name) == 500
+
+
+def test_the_system_check_names_a_server_that_cannot_do_it(unable_server: EmbeddedServer) -> None:
+    """``manage.py check`` warns that the setting has no effect, with the server's version."""
+    (warning,) = run_checks()
+
+    assert warning.id == "edx_event_bus_redis.W002"
+    assert warning.msg.startswith("setting EVENT_BUS_REDIS_STREAM_KEEP_UNACKED has no effect: ")
+    assert f"the server is {unable(unable_server)}," in warning.msg
+
+
+def test_the_system_check_has_nothing_to_say_where_it_works(able_server: EmbeddedServer) -> None:
+    """On Redis 8.2 and newer there is no warning."""
+    assert run_checks() == []
+
+
+def test_the_system_check_does_not_need_a_server(settings: None, own_server: EmbeddedServer) -> None:
+    """A server that is down is nothing to report, and without the setting none is asked."""
+    with override_settings(EVENT_BUS_REDIS_CONNECTION_URL="redis://127.0.0.1:1/"):
+        assert run_checks() == []
+    client = own_server.client()
+    connections = client.info("stats")["total_connections_received"]
+    for value in (False, None):
+        with override_settings(EVENT_BUS_REDIS_STREAM_KEEP_UNACKED=value):
+            assert run_checks() == []
+    assert client.info("stats")["total_connections_received"] == connections

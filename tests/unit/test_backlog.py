@@ -1,0 +1,57 @@
+"""When to warn that a group is going to lose events."""
+
+import logging
+import math
+
+import pytest
+
+from edx_event_bus_redis.internal.backlog import Backlog
+
+
+@pytest.fixture
+def backlog(caplog: pytest.LogCaptureFixture) -> Backlog:
+    caplog.set_level(logging.WARNING)
+    return Backlog("dev-user-login", "group", cap=1000)
+
+
+def test_it_warns_at_four_fifths_with_the_time_that_is_left(backlog: Backlog, caplog: pytest.LogCaptureFixture) -> None:
+    """At 80 % of the cap it says how many are unread and when events are lost at the present rates."""
+    for second in range(9):
+        backlog.looked(700 + 12 * second, now=float(second))
+    assert caplog.messages == []
+    backlog.looked(800, now=10.0)
+
+    (line,) = caplog.messages
+    assert line.startswith("Group group on stream dev-user-login falls behind: 800 of 1000 entries unread, ")
+    assert line.endswith("at the present rates it loses events in 20 s")
+
+
+def test_only_the_present_counts(backlog: Backlog) -> None:
+    """The rate is that of the last seconds, not that of an hour ago."""
+    for second in range(20):
+        backlog.looked(40 * second, now=float(second))
+    for second in range(20, 31):
+        backlog.looked(800 + 2 * (second - 20), now=float(second))
+    assert backlog.seconds_until_loss() == pytest.approx(90)
+
+
+def test_a_backlog_that_shrinks_or_stays_loses_nothing(backlog: Backlog, caplog: pytest.LogCaptureFixture) -> None:
+    """A backlog that does not grow is still worth a warning, without a time."""
+    backlog.looked(900, now=0.0)
+    backlog.looked(890, now=1.0)
+    assert math.isinf(backlog.seconds_until_loss())
+    assert caplog.messages == [
+        "Group group on stream dev-user-login falls behind: 900 of 1000 entries unread, it does not grow now"
+    ]
+
+
+def test_it_is_said_once_and_so_is_its_end(backlog: Backlog, caplog: pytest.LogCaptureFixture) -> None:
+    """A backlog around the line is said once; again after ten minutes; and that it is over, well below the line."""
+    for second, unread in enumerate([810, 790, 805, 799, 830]):
+        backlog.looked(unread, now=float(second))
+    assert len(caplog.messages) == 1
+    backlog.looked(830, now=601.0)
+    assert len(caplog.messages) == 2
+    backlog.looked(10, now=602.0)
+    backlog.looked(5, now=603.0)
+    assert caplog.messages[2:] == ["Group group on stream dev-user-login has caught up: 10 of 1000 entries unread"]

@@ -1,0 +1,308 @@
+"""What is wrong, decided by two looks at a group."""
+
+from typing import Any
+
+import pytest
+
+from edx_event_bus_redis.internal.findings import Finding, Kind, Limits, findings
+from tests.support.looks import consumer, group, look, pool, stream, two_looks, worker
+
+NONE_LOST = {"trimmed": 0, "deleted": 0, "skipped": 0, "group_gone": 0, "forgotten": 0}
+
+
+def found(before: dict[str, Any], after: dict[str, Any], limits: Limits | None = None) -> list[Finding]:
+    return findings(*two_looks(before, after), limits or Limits())
+
+
+def told(before: dict[str, Any], after: dict[str, Any], limits: Limits | None = None) -> list[tuple[Kind, str]]:
+    return [(each.kind, each.text) for each in found(before, after, limits)]
+
+
+def always(limits: Limits | None = None, **fields: Any) -> list[tuple[Kind, str]]:
+    """What is found if both looks see the same."""
+    return told(fields, fields, limits)
+
+
+def test_where_all_is_well_nothing_is_found() -> None:
+    """Idle workers, a small backlog that a pool is at, finished losses and past deaths are not wrong."""
+    lost = {"lost": 5, "lost_by_reason": {**NONE_LOST, "trimmed": 5}, "last_loss_seconds": 90_000.0}
+    died = worker(1, restarts=3, last_death="SIGKILL")
+
+    assert told({"lag": 20}, {"lag": 10, "finished": 150, **lost, "pools": [pool(worker(), died)]}) == []
+
+
+# Losses.
+
+
+def test_losses_of_late_are_told_with_their_reasons() -> None:
+    """How many, within which time, and why; what was lost before is not in it."""
+    lost = {"lost": 9000, "lost_lately": {"trimmed": 1200, "deleted": 1}, "last_loss_seconds": 60.0}
+
+    assert always(**lost) == [(Kind.LOST, "1,201 events lost in the last 24 h: 1,200 trimmed, 1 deleted")]
+
+
+def test_losses_are_over_after_their_time() -> None:
+    """A check is green again some time after the last loss, and at once if it is told to look at none."""
+    lost = {"lost": 1, "lost_lately": {"group_gone": 1}, "last_loss_seconds": 3500.0}
+    assert always(Limits(losses_seconds=3600), **lost) == [(Kind.LOST, "1 event lost in the last 60 min: 1 group gone")]
+
+    assert always(Limits(losses_seconds=3400), **lost) == always(Limits(losses_seconds=0), **lost) == []
+
+
+def test_a_loss_of_unknown_size_is_told() -> None:
+    """A group that was gone, of which nobody knows what that has lost, is no clean bill."""
+    ((kind, text),) = always(lost_lately={}, last_loss_seconds=40.0)
+
+    assert (kind, text) == (Kind.LOST, "the group was gone 40 s ago, and nobody knows how many events that has lost")
+
+
+# Unread entries.
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        (790, 800, "800 of about 1,000 entries unread, the cap is reached in 100 s at the present rates"),
+        (900, 850, "850 of about 1,000 entries unread"),
+        (990, 1000, "1,000 of about 1,000 entries unread, what is not read in time is lost"),
+    ],
+)
+def test_a_backlog_near_the_cap_is_told_before_it_loses(before: int, after: int, text: str) -> None:
+    """From 80 percent of the cap on, with the time that is left if it grows."""
+    assert told({"lag": before}, {"lag": after, "finished": 105}) == [(Kind.NEARLY_FULL, text)]
+
+
+def test_a_backlog_below_the_line_is_not_told() -> None:
+    """79 percent is all right."""
+    assert told({"lag": 799}, {"lag": 799, "finished": 105}) == []
+
+
+@pytest.mark.parametrize(
+    "nobody",
+    [
+        {"pools": []},
+        {"pools": [pool(alive=False)]},
+        {"pools": [], "consumers": [consumer("c", state="left")]},
+        {"pools": [], "consumers": [consumer("c", idle_seconds=100.0)]},
+    ],
+    ids=["none", "gone", "left", "silent"],
+)
+def test_unread_entries_without_a_consumer_are_told(nobody: dict[str, Any]) -> None:
+    """Whether more is added or not: nobody is there to read."""
+    assert always(lag=7, **nobody) == [(Kind.UNATTENDED, "7 entries unread, and no consumer is alive")]
+    assert always(lag=0, **nobody) == []
+
+
+@pytest.mark.parametrize(
+    "somebody",
+    [
+        {"pools": [], "consumers": [consumer("c", idle_seconds=70.0)]},
+        {"pools": [], "consumers": [consumer("c", idle_seconds=200.0, pending=1)]},
+        {"pools": [pool(alive=False), pool(worker(), pool="c2")]},
+    ],
+    ids=["polls", "busy", "another pool"],
+)
+def test_a_consumer_that_may_be_alive_attends(somebody: dict[str, Any]) -> None:
+    """A consumer of the published package shows itself once a minute, and not while it handles an event."""
+    assert always(lag=7, **somebody) == []
+
+
+def test_a_pool_that_is_replaced_is_away_for_a_moment() -> None:
+    """Only who is away at both looks is away."""
+    assert told({"lag": 7}, {"lag": 7, "pools": []}) == told({"lag": 7, "pools": []}, {"lag": 7}) == []
+
+
+def growing(**fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What two looks see of a backlog that grows while nobody reads; the second with these fields."""
+    return {"lag": 1}, {"lag": 21, "oldest_unread_seconds": 8.0, **fields}
+
+
+def test_a_backlog_that_grows_while_nothing_is_handled_is_told() -> None:
+    """The pool lives, its workers wait, and there is more and more to read."""
+    said = [(Kind.STANDS_STILL, "21 entries unread, 20 more than 5 s before, and nothing is handled")]
+    assert told(*growing()) == said
+
+    before, after = growing(finished=None, pools=[pool()])
+
+    assert told({**before, "finished": None, "pools": [pool()]}, after) == said
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"last_delivered_id": "6-0"},
+        {"finished": 101},
+        {"lag": 1},
+        {"oldest_unread_seconds": 2.0},
+        {"pools": [pool(worker(state="busy", entry="5-0", seconds=40.0))]},
+        {"pools": [], "consumers": [consumer("c", pending=1, idle_seconds=40.0)]},
+    ],
+    ids=["something was read", "one was handled", "it does not grow", "it has just come", "busy", "a consumer is busy"],
+)
+def test_being_slow_is_not_standing_still(fields: dict[str, Any]) -> None:
+    """A handler that takes its time is no standstill, nor is a burst; the cap tells when that is too slow."""
+    assert told(*growing(**fields)) == []
+
+
+@pytest.mark.parametrize("waits", ["oldest_unread_seconds", "oldest_pending_seconds"])
+def test_what_waits_for_long_is_told_though_there_is_no_more_of_it(waits: str) -> None:
+    """On a quiet topic nothing comes while one looks: what nobody works at for longer than the limit stands still."""
+    quiet = {"lag": 2, "pending": 3, "pools": [pool(worker())], waits: 301.0}
+
+    said = [(Kind.STANDS_STILL, "2 entries unread and 3 pending, the oldest for 5 min, and nothing is handled")]
+    assert told(quiet, quiet) == said
+    assert told(quiet, {**quiet, "finished": 101}) == []
+    assert told({**quiet, waits: 290.0}, {**quiet, waits: 299.0}) == []
+    busy = [pool(worker(state="busy", entry="5-0", seconds=40.0))]
+    assert told({**quiet, "pools": busy}, {**quiet, "pools": busy}) == []
+
+
+def test_a_worker_that_fails_again_and_again_is_told() -> None:
+    """As when the database is away: errors in a row at both looks, and nothing handled in between."""
+    failing = {"pools": [pool(worker(errors=7))]}
+
+    assert told({"pools": [pool(worker(errors=3))]}, failing) == [
+        (Kind.FAILING, "worker c1.0 has failed 7 times in a row and handles nothing")
+    ]
+    assert told({"pools": [pool(worker(errors=2))]}, failing) == []
+    assert told({"pools": [pool(worker(errors=3, handled=49))]}, failing) == []
+
+
+def test_a_group_that_is_gone_has_nothing_unread() -> None:
+    """Of a group that is not in the stream any more only what it left can be wrong."""
+    gone = {"last_delivered_id": None, "lag": None, "pools": [], "finished": None}
+
+    assert always(**gone) == []
+    assert always(**gone, dead_letters=2) == [(Kind.DEAD_LETTERS, "2 dead letters")]
+
+
+def test_an_unknown_lag_is_not_taken_for_none() -> None:
+    """Where nobody knows how much is unread, but something is, a missing consumer is told."""
+    assert always(lag=None, oldest_unread_seconds=3.0, pools=[]) == [
+        (Kind.UNATTENDED, "nobody knows how many entries unread, and no consumer is alive")
+    ]
+
+
+# Workers and pools.
+
+
+def test_a_worker_that_is_at_one_event_for_too_long_is_told() -> None:
+    """After 300 seconds, or what is asked for; with worker, entry and time."""
+    stuck = {"pools": [pool(worker(), worker(1, state="busy", entry="7-1", seconds=301.0))]}
+
+    (finding,) = found(stuck, stuck)
+
+    assert (finding.kind, finding.text) == (Kind.STUCK, "worker c1.1 has had entry 7-1 in hand for 5 min")
+    assert (finding.topic, finding.group, finding.pool, finding.consumer) == ("topic", "group", "c1", "c1.1")
+    assert found(stuck, stuck, Limits(stuck_seconds=302)) == []
+    fresh = {"pools": [pool(worker(state="busy", entry="7-1", seconds=299.0))]}
+    assert found(fresh, fresh) == []
+    assert len(found(fresh, fresh, Limits(stuck_seconds=298))) == 1
+
+
+def test_a_longer_time_limit_of_the_pool_is_respected() -> None:
+    """A pool whose handlers may take half an hour is not stuck after five minutes; what is asked for wins."""
+    slow = {"pools": [pool(worker(state="busy", entry="7-1", seconds=900.0), options={"handler_timeout": 1800})]}
+
+    assert found(slow, slow) == []
+    assert len(found(slow, slow, Limits(stuck_seconds=600))) == 1
+
+
+def test_a_consumer_without_a_pool_that_is_silent_with_something_pending_is_told() -> None:
+    """Nothing else is known of such a consumer."""
+    silent = {"consumers": [consumer("old", pending=2, idle_seconds=4000.0), consumer("done", idle_seconds=4000.0)]}
+
+    assert always(**silent) == [(Kind.STUCK, "consumer old has 2 entries pending and has been silent for 67 min")]
+
+
+def test_what_a_dead_pool_left_pending_is_told_if_it_stays() -> None:
+    """A heartbeat that is gone with entries pending; not if it was there a moment ago, nor if nothing is pending."""
+    left = {"consumers": [consumer("c0.0", pool="c0", pending=3, state="gone")]}
+    gone = {"pools": [pool(worker()), pool(pool="c0", alive=False)], **left}
+    alive = {"pools": [pool(worker()), pool(worker(), pool="c0")], **left}
+
+    assert told(gone, gone) == [(Kind.GONE, "pool c0 is gone and has left 3 entries pending")]
+    assert told(alive, gone) == []
+    assert always(pools=gone["pools"]) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "since"),
+    [
+        ({"restarts": 5}, {"restarts": 7, "handled": 60}, 7200),
+        ({"restarts": 2}, {"restarts": 3}, 7200),
+        ({"restarts": 6}, {"restarts": 6}, 300),
+    ],
+    ids=["twice now", "once now and nothing handled", "again and again since the start"],
+)
+def test_a_worker_that_dies_again_and_again_is_told(before: dict[str, Any], after: dict[str, Any], since: int) -> None:
+    """With the number of its deaths and the last cause."""
+    first, last = (
+        {"pools": [pool(worker(2, last_death="SIGSEGV", **each), since=1_795_558_657.0 - since)]}
+        for each in (before, after)
+    )
+
+    ((kind, text),) = told(first, last)
+
+    assert (kind, text) == (
+        Kind.DYING,
+        f"worker c1.2 dies again and again: {after['restarts']} times, the last one: SIGSEGV",
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"restarts": 0}, {"restarts": 1}),
+        ({"restarts": 9}, {"restarts": 10, "handled": 51}),
+        ({"restarts": 9}, {"restarts": 9}),
+        ({"restarts": None}, {"restarts": None}),
+    ],
+    ids=["once", "but it gets on", "long ago", "unknown"],
+)
+def test_a_worker_that_was_replaced_is_not_told(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """A death now and then is what the pool is for."""
+    assert told({"pools": [pool(worker(**before))]}, {"pools": [pool(worker(**after))]}) == []
+
+
+def test_deaths_of_an_earlier_pool_are_not_this_ones() -> None:
+    """A pool that was started anew under the same name begins to count anew."""
+    before, after = pool(worker(restarts=1), pid=11), pool(worker(restarts=4), pid=12)
+
+    assert told({"pools": [before]}, {"pools": [after]}) == []
+
+
+def test_an_older_pool_tells_less_and_nothing_is_made_of_that() -> None:
+    """Fields that are missing are no trouble."""
+    old = {"pools": [pool({"shard": 0, "state": "busy"}, {"shard": 1}, {})]}
+
+    assert always(**old) == []
+
+
+# Dead letters, and all together.
+
+
+def test_dead_letters_above_what_is_allowed_are_told() -> None:
+    """None are allowed unless it is said."""
+    assert always(dead_letters=1) == [(Kind.DEAD_LETTERS, "1 dead letter")]
+    assert always(Limits(dead_letters=5), dead_letters=5) == []
+    assert always(Limits(dead_letters=5), dead_letters=6) == [(Kind.DEAD_LETTERS, "6 dead letters, 5 are allowed")]
+
+
+def test_the_worst_comes_first() -> None:
+    """A monitoring system that shows one line shows the worst, whatever the names."""
+    streams = [
+        stream(group(group="a", dead_letters=1), group(group="b", lag=900)),
+        stream(group(lost_lately={"trimmed": 1}, last_loss_seconds=1.0), topic="z", stream="dev-z"),
+    ]
+
+    kinds = [each.kind for each in findings(None, look(*streams), Limits())]
+
+    assert kinds == [Kind.LOST, Kind.NEARLY_FULL, Kind.DEAD_LETTERS]
+
+
+def test_one_look_finds_what_one_look_can() -> None:
+    """Before there is a second look, what needs two is not found, and nothing fails."""
+    after = look(stream(group(lag=900, dead_letters=1, pools=[pool(worker(restarts=5))])))
+
+    assert [each.kind for each in findings(None, after, Limits())] == [Kind.NEARLY_FULL, Kind.DEAD_LETTERS]
