@@ -22,7 +22,7 @@ from typing import NamedTuple
 from edx_event_bus_redis.internal import account_parts, ledger_scripts
 from edx_event_bus_redis.internal.errors import GroupMissing, ServerError, ServerUnavailable
 from edx_event_bus_redis.internal.gap_check import GapCheck
-from edx_event_bus_redis.internal.ledger_records import NEWEST, Record, records_of, totals_of
+from edx_event_bus_redis.internal.ledger_records import NEWEST, totals_of
 from edx_event_bus_redis.internal.log_lines import LOST_DELETED
 from edx_event_bus_redis.internal.losses import CheckTrouble, Loss, TrimmingLog
 from edx_event_bus_redis.internal.message import split_id
@@ -282,7 +282,3 @@ class Ledger:
     def totals(self) -> dict[str, int]:
         """Return how many events were lost for each reason, and as ``total`` all of them; 0 if none."""
         return totals_of(self.stream.newest(self.key, NEWEST))
-
-    def records(self, count: int) -> list[Record]:
-        """Return the newest records, newest first: so many at the most, less what is none."""
-        return list(records_of(self.stream.newest(self.key, count)))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
 
-from edx_event_bus_redis.internal.losses import Loss, Reason
-from edx_event_bus_redis.internal.message import is_id, split_id
+from edx_event_bus_redis.internal.losses import Reason
 
 # Records among which the totals are looked for, newest first; as in the script that writes them.
 NEWEST = 10
@@ -15,15 +13,6 @@ NEWEST = 10
 _MOST_DIGITS = 15
 
 RawRecords = Iterable[tuple[bytes, Mapping[bytes, bytes]]]
-
-
-class Record(NamedTuple):
-    """A record of the ledger: when (unix seconds), why, what was lost, and who has found out."""
-
-    time: float
-    reason: str
-    loss: Loss
-    by: str
 
 
 def totals_of(newest: RawRecords) -> dict[str, int]:
@@ -35,15 +24,6 @@ def totals_of(newest: RawRecords) -> dict[str, int]:
             totals |= {name: int(value) for name, value in found.items() if value is not None and _is_number(value)}
             break
     return totals
-
-
-def records_of(raw: RawRecords) -> Iterator[Record]:
-    """Yield the records, in order."""
-    for record_id, fields in raw:
-        first, last, count = (fields.get(name, b"") for name in (b"first", b"last", b"count"))
-        if is_id(first) and is_id(last) and _is_number(count):
-            reason, by = (fields.get(name, b"").decode(errors="replace") for name in (b"reason", b"by"))
-            yield Record(split_id(record_id)[0] / 1000, reason, Loss(int(count), first, last), by)
 
 
 def number_of(value: bytes | None) -> int:

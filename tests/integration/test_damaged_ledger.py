@@ -11,6 +11,7 @@ from edx_event_bus_redis.internal.group import Known, make_group_anew
 from edx_event_bus_redis.internal.ledger import Ledger
 from edx_event_bus_redis.internal.reader import Reader
 from edx_event_bus_redis.internal.stream import Stream
+from tests.support.ledgers import records_of
 from tests.support.reading import add_entries, make_group, take_over_of
 
 KNOWN = Known(pending=10, unread=20, oldest=(1, 0))
@@ -171,7 +172,7 @@ def test_the_totals_go_on_after_what_is_no_record(
         "group_gone": 0,
         "forgotten": 0,
     }
-    assert [record.loss.count for record in ledger.records(10)] == [4, 3]
+    assert [record.loss.count for record in records_of(ledger)] == [4, 3]
 
 
 def test_the_starts_of_a_lost_suspect_are_forgotten(client: redis.Redis, stream: Stream, ledger: Ledger) -> None:

@@ -10,6 +10,7 @@ from edx_event_bus_redis.internal.client import make_client
 from edx_event_bus_redis.internal.ledger import Ledger
 from edx_event_bus_redis.internal.message import split_id
 from edx_event_bus_redis.internal.stream import Stream
+from tests.support.ledgers import records_of
 from tests.support.reading import add_entries, make_group, reader_of
 
 
@@ -57,7 +58,7 @@ class Scene:
 
     def in_ranges(self) -> set[bytes]:
         """What was never read and lies in a range of the ledger."""
-        losses = [record.loss for record in self.ledger.records(1000)]
+        losses = [record.loss for record in records_of(self.ledger, 1000)]
         return {
             each
             for each in {*self.sent} - {*self.read}
@@ -171,7 +172,7 @@ def test_each_range_has_what_was_deleted_behind_what_was_trimmed(scene: Scene) -
     scene.trim(60)
 
     assert scene.finish() == len(scene.in_ranges()) == scene.missing == 30
-    first = min(split_id(record.loss.first) for record in scene.ledger.records(10))
+    first = min(split_id(record.loss.first) for record in records_of(scene.ledger))
     assert first > split_id(scene.sent[9])
 
 

@@ -24,6 +24,7 @@ from edx_event_bus_redis.internal.stream import Stream
 from tests.support.consuming import ConsumerProcess
 from tests.support.dead_letters import dead_letters
 from tests.support.events import SIGNAL, add_logins, login_fields
+from tests.support.ledgers import records_of
 from tests.support.reading import add_entries, make_group, take_over_of
 from tests.support.troubles import BOTH, NAMES, looks, nothing_pending
 from tests.support.waiting import wait_until
@@ -251,7 +252,7 @@ def test_what_a_dead_worker_had_of_a_stream_that_is_gone_is_in_the_ledger(
     ledger = ledger_of(own_server, stream_name)
     wait_until(lambda: "when the worker died" in pool.log, what="it is said")
     pool.wait_handled(200 + len(add_logins(server_client, stream_name, 3)))
-    (record,) = [record for record in ledger.records(10) if record.loss.count]
+    (record,) = [record for record in records_of(ledger) if record.loss.count]
     assert (record.reason, record.loss.count) == ("group_gone", 10)
     assert (record.loss.first, record.loss.last) == (entries[0], entries[-1])
     assert ledger.totals()["total"] == 10

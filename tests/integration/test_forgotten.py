@@ -22,6 +22,7 @@ from edx_event_bus_redis.internal.names import group_key
 from edx_event_bus_redis.internal.stream import Stream
 from tests.support.consuming import ConsumerProcess
 from tests.support.events import add_batch, add_logins
+from tests.support.ledgers import records_of
 from tests.support.reading import add_entries
 from tests.support.troubles import looks, nothing_pending
 from tests.support.waiting import wait_until
@@ -125,7 +126,7 @@ def test_what_was_unread_and_is_forgotten_is_lost(
 
     ledger = look_twice(client, stream, change, taken=taken)
 
-    (record,) = ledger.records(10)
+    (record,) = records_of(ledger)
     assert (record.reason, record.loss.count) == ("forgotten", lost)
     first, last = split_id(record.loss.first), split_id(record.loss.last)
     left = [split_id(entry_id) for entry_id, _ in client.xrange(stream.key)]
@@ -151,7 +152,7 @@ def test_several_monitors_enter_the_same_once(client: redis.Redis, stream: Strea
     add_entries(client, stream.key, 3)
     look(0)
 
-    (record,) = ledgers[0].records(10)
+    (record,) = records_of(ledgers[0])
     assert (record.by, record.loss.count) == ("b", 6)
 
 

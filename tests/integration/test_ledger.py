@@ -20,6 +20,7 @@ from edx_event_bus_redis.internal.reader import Reader
 from edx_event_bus_redis.internal.stream import Stream
 from tests.support.consuming import ConsumerProcess
 from tests.support.events import add_logins
+from tests.support.ledgers import records_of
 from tests.support.reading import add_entries, make_group, reader_of
 from tests.support.troubles import looks
 from tests.support.waiting import wait_until
@@ -81,7 +82,7 @@ def test_what_was_trimmed_while_the_consumer_was_away_is_counted_at_its_start(
         "group_gone": 0,
         "forgotten": 0,
     }
-    (record,) = ledger.records(10)
+    (record,) = records_of(ledger)
     assert (record.reason, record.by, record.loss.count) == ("trimmed", "c1", 250)
     assert split_id(record.loss.first) <= split_id(first_lost)
     assert split_id(record.loss.last) >= split_id(last_lost)
@@ -166,7 +167,7 @@ def test_readers_that_find_the_same_gap_count_it_once(
         each.close()
 
     assert [len(result) for result in results] == [10] * 8
-    assert [record.loss.count for record in ledger.records(10)] == [200]
+    assert [record.loss.count for record in records_of(ledger)] == [200]
 
 
 def test_a_loss_is_entered_also_when_the_memory_is_full(own_server: EmbeddedServer, stream_name: str) -> None:
@@ -309,7 +310,7 @@ def test_what_the_cursor_is_moved_over_is_counted(
 
     consumer = consume().wait_running()
 
-    skipped, trimmed = ledger.records(10)
+    skipped, trimmed = records_of(ledger)
     assert (trimmed.reason, trimmed.loss.count) == ("trimmed", 40)
     assert (skipped.reason, skipped.loss.count) == ("skipped", 60)
     assert (skipped.loss.first, skipped.loss.last) == (first, last)
@@ -377,7 +378,7 @@ def test_what_was_deleted_while_pending_is_counted_once(
     counts = [ledger.acknowledge_gone(stream, batch.gone) for _ in range(2)]
 
     assert counts == [2, 0]
-    (record,) = ledger.records(10)
+    (record,) = records_of(ledger)
     assert (record.reason, record.loss.count, record.loss.first, record.loss.last) == ("deleted", 2, ids[2], ids[4])
     assert client.xpending(stream_name, "group")["pending"] == 7
 
@@ -422,7 +423,7 @@ def test_a_group_that_is_made_anew_has_lost_what_was_pending_and_in_nobodys_hand
     for _ in range(2):
         make_group_anew(ledger, gone_group[14], known)
 
-    (record,) = ledger.records(10)
+    (record,) = records_of(ledger)
     assert (record.reason, record.loss.count, record.loss.last) == ("group_gone", 3, gone_group[14])
     assert ledger.look().unread == 5
     assert client.xinfo_groups(stream_name)[0]["entries-read"] == 15
@@ -448,7 +449,7 @@ def test_a_flush_has_lost_what_was_unread_too(
     known = Known(pending=5, held=2, unread=5, later=4, oldest=split_id(ids[3]))
     make_group_anew(ledger, ids[14], known)
 
-    (record,) = ledger.records(10)
+    (record,) = records_of(ledger)
     assert (record.reason, record.loss.count) == ("group_gone", 12)
     # One that waited for its retry is older than what was pending.
     assert record.loss.first == ids[3]
@@ -466,7 +467,7 @@ def test_a_loss_of_unknown_size_is_entered_as_such(
     """Where nobody knows what the group had, the record has the ids and the count 0, and the log says so."""
     make_group_anew(ledger, gone_group[14])
 
-    (record,) = ledger.records(10)
+    (record,) = records_of(ledger)
     assert (record.reason, record.loss.count) == ("group_gone", 0)
     assert "it is not known how many events" in caplog.text
 
@@ -483,7 +484,7 @@ def test_a_flush_while_consumers_run_leaves_a_record(
     consumer.wait_handled(5 + len(add_logins(client, stream_name, 20)))
 
     ledger = Ledger(Stream(make_client(own_server.url, timeout=10, connect_timeout=10), stream_name), "group")
-    assert [record.reason for record in ledger.records(10)] == ["group_gone"]
+    assert [record.reason for record in records_of(ledger)] == ["group_gone"]
     assert consumer.stop() == 0
 
 
@@ -497,7 +498,7 @@ def test_the_ledger_of_a_group_without_losses_is_empty(
 
     assert ledger.look().lost is None
 
-    assert ledger.records(10) == []
+    assert records_of(ledger) == []
     assert set(ledger.totals().values()) == {0}
 
 
@@ -516,7 +517,7 @@ def test_a_flush_has_lost_what_waited_for_its_retry(consume: Any, own_server: Em
 
     own_client = make_client(own_server.url, timeout=10, connect_timeout=10)
     ledger = Ledger(Stream(own_client, stream_name), "group")
-    (record,) = wait_until(lambda: ledger.records(10), what="a record")
+    (record,) = wait_until(lambda: records_of(ledger), what="a record")
 
     assert split_id(record.loss.first) <= split_id(failed) <= split_id(record.loss.last)
     assert record.loss.count == 1
