@@ -1,4 +1,4 @@
-"""How long to wait before the next try."""
+"""How long to wait before the next try. After what, and how often, is decided by ``patience.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What a pool reports: frozen events, handed to the callable that the supervisor was given."""
+"""
+What a pool reports: frozen events, handed to the callable that the supervisor was given.
+
+What is said of them, and what they lead to, is not decided here.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ The supervisor measures, because it has nothing else to wait for: a monitor may 
 grows does not look at itself. What the kernel counts anyway, the resident size, costs 10 microseconds; to tell unique
 pages from shared ones it walks through all of them, three milliseconds a gigabyte. The resident size is never the
 smaller one, so the other is only asked for when that is above the cap, and often only when it is near.
+
+It ends and replaces nobody: ``shard.py`` and ``renewal.py`` do.
 """
 
 from __future__ import annotations

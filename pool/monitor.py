@@ -4,6 +4,8 @@ The supervisor's handle of the monitor, and the watch over it.
 The monitor is the child that looks at its siblings instead of handling items. The pool needs it less than it needs the
 workers: whatever becomes of it harms no worker and never makes the pool give up. It is replaced as often as it dies,
 and killed when it gives no sign of life, be it frozen, or hanging in C code.
+
+What the monitor does is given by whoever makes the pool.
 """
 
 from __future__ import annotations

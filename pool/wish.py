@@ -1,4 +1,8 @@
-"""How many workers the monitor wants, in memory that it shares with the supervisor."""
+"""
+How many workers the monitor wants, in memory that it shares with the supervisor.
+
+Whether it comes true is up to the supervisor.
+"""
 
 from __future__ import annotations
 

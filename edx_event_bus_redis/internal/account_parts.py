@@ -10,6 +10,8 @@ Redis corrects the number without a word as soon as a gap is read over, and give
 at the cursor or behind it was deleted. So the gap has to be seen before; and where that is not possible yet, or the
 number would be given up, it is kept in a bookmark: the cursor, and the number that is right there. Whoever looks next
 counts what was read since. It tells as well up to where ("floor") all that was lost is in the ledger.
+
+The scripts themselves are in ``ledger_scripts`` and ``group_scripts``.
 """
 
 from __future__ import annotations

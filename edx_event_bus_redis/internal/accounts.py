@@ -1,4 +1,8 @@
-"""The accounts of a group as its monitor found them last: what ``/metrics`` tells of the group."""
+"""
+The accounts of a group as its monitor found them last: what ``/metrics`` tells of the group.
+
+Nothing is asked here: the monitor finds out, and ``exposition`` tells.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Whether the consumers of a group are alive, before its cursor is moved over what they have not read."""
+"""
+Whether the consumers of a group are alive, before its cursor is moved over what they have not read.
+
+Nothing is moved here; ``group`` does that.
+"""
 
 from __future__ import annotations
 

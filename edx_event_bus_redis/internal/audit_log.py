@@ -3,6 +3,8 @@ The audit log of a consumer: two lines for each event.
 
 A record of the logging module mostly says what the one before it said: logger, process, thread, place in the code. So
 each is a copy of the first one of its line, with what differs put in, which takes half the time (ADR 0027).
+
+A producer's audit log is in ``telemetry``.
 """
 
 from __future__ import annotations

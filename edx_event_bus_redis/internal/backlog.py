@@ -3,6 +3,8 @@ Warns before a group loses events: a stream is trimmed at its cap, whether its g
 
 Said once when the unread part reaches a share of the cap, again after a while if it stays there, and once when it is
 over.
+
+What is lost then is not said here: the ledger finds out.
 """
 
 from __future__ import annotations

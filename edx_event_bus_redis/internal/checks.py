@@ -1,4 +1,8 @@
-"""Django system checks of this package's settings: what ``manage.py check`` says."""
+"""
+Django system checks of this package's settings: what ``manage.py check`` says.
+
+What can work is known to ``settings`` and ``options``; this only reports.
+"""
 
 from __future__ import annotations
 

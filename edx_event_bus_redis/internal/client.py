@@ -3,6 +3,8 @@ Redis clients: of a server, of the one that sentinels know, or of the nodes of a
 
 Everything that decides how long a call may block is set here, whatever the defaults of the installed redis-py: those
 of redis-py 8 break a long blocking read, those of older versions wait for ever for a dead peer.
+
+What a producer sends does not go through a client's commands: see ``connections``.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ confirm what it has sent.
 
 An event that was not confirmed is sent all the same. While a replica is away the log has one line every ten seconds,
 not one for each event, and each event holds its request up for a tenth of a second, not for a whole one.
+
+WAIT itself is sent by ``appending``.
 """
 
 from __future__ import annotations

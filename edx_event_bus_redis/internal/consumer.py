@@ -12,6 +12,9 @@ TooManyErrors at the limit of consecutive errors: any error counts, only an even
 
 An entry leaves the pending entries list when it was handled, when it is put aside for a retry, or as a dead letter;
 never before, and never because the server or a database could not be reached.
+
+Which entries come next ``reader`` decides, and what becomes of a failed event ``delivery``; processes, and when they
+are replaced, are the pool's business.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from collections.abc import Callable
 import attrs
 import redis
 
+from edx_event_bus_redis.internal.again import AgainStream
 from edx_event_bus_redis.internal.audit_log import AuditLog
 from edx_event_bus_redis.internal.board import Board
 from edx_event_bus_redis.internal.dispatch import emit, is_known, prepare
@@ -44,7 +48,7 @@ from edx_event_bus_redis.internal.names import stream_key
 from edx_event_bus_redis.internal.options import ConsumerSettings
 from edx_event_bus_redis.internal.outcomes import Outcomes
 from edx_event_bus_redis.internal.pace import Pace
-from edx_event_bus_redis.internal.private import AgainStream, GroupStore
+from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.protocols import Progress, Stop
 from edx_event_bus_redis.internal.reader import Reader
 from edx_event_bus_redis.internal.spans import CONSUME, EMIT, span

@@ -1,4 +1,8 @@
-"""The dead letters of a group: read in pages, handed to the group again, or deleted; and what is to be told of them."""
+"""
+The dead letters of a group: read in pages, handed to the group again, or deleted; and what is to be told of them.
+
+They are made in ``private``, by the step that takes an entry off the pending entries list.
+"""
 
 from __future__ import annotations
 

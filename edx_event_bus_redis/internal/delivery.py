@@ -1,4 +1,4 @@
-"""What becomes of an event that was not handled: a pure decision."""
+"""What becomes of an event that was not handled: a pure decision. ``outcomes`` carries it out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""From a message to its Django signal."""
+"""
+From a message to its Django signal.
+
+What receivers fail with is raised, not judged: what becomes of the event ``delivery`` decides.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 The metrics of a pool, as Prometheus reads them.
 
 Imported where somebody asks for them, and nowhere else: the library takes memory that workers have no use for.
+
+It counts nothing: what it tells is in ``counts`` and ``accounts``.
 """
 
 from __future__ import annotations

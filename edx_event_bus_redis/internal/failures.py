@@ -1,4 +1,8 @@
-"""The failures of one consumer: what is said of them, how long to wait after one, and when there are too many."""
+"""
+The failures of one consumer: what is said of them, how long to wait after one, and when there are too many.
+
+What becomes of an event that failed is the business of ``outcomes``; of what is said, ``troubles`` does the most.
+"""
 
 from __future__ import annotations
 

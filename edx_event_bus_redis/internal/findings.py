@@ -3,6 +3,8 @@ What is wrong with groups and their pools, decided from two looks at them.
 
 Each finding is something that an operator has to do something about, told in one line. What mends itself within the
 time between two looks, as a worker that is replaced or a pool that is started anew, is none.
+
+Nothing is asked here (``survey``), and nothing shown.
 """
 
 from __future__ import annotations

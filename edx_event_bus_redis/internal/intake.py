@@ -4,6 +4,8 @@ What a consumer has taken from Redis and not finished: entries that were read ah
 Entries come from two streams, the topic's and that of what is delivered again to the group. The latter is looked at
 about once a second, between two reads of the topic's, or when something is known to be due; while there is something in
 it the two take turns. Read-ahead entries are of one of them at a time, and so are the acknowledgements.
+
+From where the next entries of a stream come is decided by ``reader``.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@ What a dead letter looks like in Redis: the original fields of the entry, follow
 
 A stream's entry can have more fields than a Lua script can hand to XADD. Those of such an entry are packed into one. Of
 an entry that was too large only short fields are there, and behind them how large it was.
+
+Putting one there is done by ``private``, reading and disposing of them by ``dead_letters``.
 """
 
 from __future__ import annotations

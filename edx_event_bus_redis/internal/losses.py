@@ -1,4 +1,8 @@
-"""What is lost: the words for it, and the lines in the log, which are few however often something is lost."""
+"""
+What is lost: the words for it, and the lines in the log, which are few however often something is lost.
+
+Nothing is found out or counted here; the ledger does that.
+"""
 
 from __future__ import annotations
 

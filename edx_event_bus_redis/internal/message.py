@@ -1,4 +1,4 @@
-"""An entry of a stream, and the message that it holds."""
+"""An entry of a stream, and the message that it holds. Event data stays as it is; ``dispatch`` has it decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Which pools a group has, and which of them are gone; what is pending under the names of those may be taken over."""
+"""
+Which pools a group has, and which of them are gone; what is pending under the names of those may be taken over.
+
+Taking it over is done by ``takeover``.
+"""
 
 from __future__ import annotations
 

@@ -21,27 +21,20 @@ import redis
 from redis.commands.core import Script
 
 from edx_event_bus_redis.internal import outcome_scripts, scripts
+from edx_event_bus_redis.internal.again import again_fields
 from edx_event_bus_redis.internal.errors import EventGone
-from edx_event_bus_redis.internal.letter import MOST_PARTS, DeadLetter, decoded, parse_history, restored, stored
+from edx_event_bus_redis.internal.letter import MOST_PARTS, DeadLetter, decoded, stored
 from edx_event_bus_redis.internal.losses import Loss
 from edx_event_bus_redis.internal.message import Entry, is_id
 from edx_event_bus_redis.internal.names import group_key
 from edx_event_bus_redis.internal.server_errors import translated_errors
-from edx_event_bus_redis.internal.sizes import NO_LIMIT, READ_AHEAD_BYTES, shortened, size_of
-from edx_event_bus_redis.internal.stream import Stream
+from edx_event_bus_redis.internal.sizes import NO_LIMIT, READ_AHEAD_BYTES
 
 # Entries moved from later to again in one step.
 _PROMOTE_LIMIT = 100
 
 # Events that wait of which the origins are looked at.
 _MOST_ORIGINS = 500
-
-# What is added to the fields of an entry that is delivered again; always these, always last.
-_ORIGIN, _FAILURES, _HISTORY = b"again_origin", b"again_failures", b"again_history"
-_ADDED = 6
-
-# Of the number of failures, which is far from being so large.
-_MOST_DIGITS = 9
 
 
 class Promoted(NamedTuple):
@@ -80,38 +73,6 @@ class Waiting(NamedTuple):
     def are_too_many(self) -> bool:
         """Whether not all origins are known."""
         return self.number > len(self.origins)
-
-
-class AgainStream(Stream):
-    """
-    The stream of what is delivered again to one group. An entry is deleted when it is acknowledged.
-
-    Arguments:
-        client: as of every stream.
-        key: as of every stream.
-        largest: bytes of an event of which all is kept; what is added to it does not count.
-    """
-
-    def __init__(self, client: redis.Redis, key: str, largest: int = NO_LIMIT) -> None:
-        super().__init__(client, key)
-        self._largest_event = largest
-        self._acknowledge = self.script(scripts.ACKNOWLEDGE_AGAIN)
-
-    def acknowledge(self, group: str, ids: Sequence[bytes]) -> None:
-        """Acknowledge entries and delete them."""
-        self._acknowledge([self.key], [group, *ids])
-
-    def _entry(self, entry_id: bytes, fields: list[bytes] | None, *_: int) -> Entry:
-        if not fields:
-            return Entry(entry_id, fields)
-        try:
-            entry = _delivered_again(entry_id, fields)
-        except ValueError:
-            # Not put here by this package. It is nobody's event, but has to be got rid of as one.
-            entry = Entry(entry_id, fields, origin=entry_id)
-        size = entry.size or size_of(entry.fields)
-        kept = shortened(entry.fields or []) if size > self._largest_event else entry.fields
-        return entry._replace(fields=kept, size=size)
 
 
 class GroupStore:
@@ -230,7 +191,7 @@ class GroupStore:
 
     @staticmethod
     def _fields(entry: Entry, *, failures: int) -> list[bytes]:
-        return [*stored(entry), *_again(entry.original_id, failures, entry.history)]
+        return [*stored(entry), *again_fields(entry.original_id, failures, entry.history)]
 
     def replay(self, letter: DeadLetter) -> bool:
         """
@@ -239,7 +200,7 @@ class GroupStore:
         Raises:
             EventGone: the event was too large to be kept in the dead letter, and is not in the topic's stream any more.
         """
-        added = _again(letter.entry_id, 0, letter.history_when_replayed())
+        added = again_fields(letter.entry_id, 0, letter.history_when_replayed())
         original, keys = b"", [self.dead, self.again]
         if letter.size:
             # Not else: operators need no right to the stream.
@@ -305,22 +266,6 @@ class GroupStore:
 
     def _source(self, entry: Entry) -> str:
         return self.again if entry.origin else self._stream
-
-
-def _delivered_again(entry_id: bytes, fields: list[bytes]) -> Entry:
-    """Raises ValueError if this is no entry that is delivered again."""
-    if fields[-_ADDED::2] != [_ORIGIN, _FAILURES, _HISTORY]:
-        raise ValueError("no such entry")
-    origin, failures, history = fields[-_ADDED + 1 :: 2]
-    if not is_id(origin) or not failures.isdigit() or len(failures) > _MOST_DIGITS:
-        raise ValueError("no id, or no number")
-    parse_history(history)
-    event_fields, size = restored(fields[:-_ADDED])
-    return Entry(entry_id, event_fields, origin, int(failures), history, size)
-
-
-def _again(origin: bytes, failures: int, history: bytes) -> tuple[bytes, ...]:
-    return _ORIGIN, origin, _FAILURES, b"%d" % failures, _HISTORY, history
 
 
 def _flag(entry: Entry) -> str:

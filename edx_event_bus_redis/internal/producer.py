@@ -2,6 +2,8 @@
 Sends events to streams. ``create_producer`` is what the setting ``EVENT_BUS_PRODUCER`` names.
 
 A producer works inside of web requests, so it holds one up for a few seconds at the most, and never raises into it.
+
+Encoding is done by ``codec``, sending by ``appending``, and by ``bulk`` where it is many.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """
-The scripts that do two things as one.
+The scripts of a stream and of a group's private keys, and the parts that other scripts are made of.
 
-Each takes an entry off its group's pending entries list only in the step that puts its event somewhere else, so that it
-is never in two places, nor in none. All keys of a script are in the stream's hash slot.
+One that moves an event takes its entry off the group's pending entries list only in the step that puts the event
+somewhere else, so that it is never in two places, nor in none. The others save round trips, or replies that are too
+large. All keys of a script are in the stream's hash slot. Those about names, accounts, cursors and what is in hand are
+in files of their own, ``…_scripts.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """
 Where the server is and how to connect to it, as ``EVENT_BUS_REDIS_CONNECTION_URL`` and
 ``EVENT_BUS_REDIS_CONNECTION_OPTIONS`` say together: validated once, and never shown with a secret.
+
+No connection is made here; ``client`` and ``connections`` do that.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ costs memory.
 
 Under a steady load it does not flap. After every change it begins to look anew; workers of whom half are busy are far
 from all being busy; and where all were busy there is work for more than half of one and a half times as many.
+
+It only wishes: the supervisor forks, within the range.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@ What can be known of streams, their groups, and the consumers and pools of these
 
 Everything is a number, a text or a collection of such, so that ``attrs.asdict`` makes JSON of it. What cannot be known
 is None, never a number that may be wrong.
+
+Asking for it is done by ``survey``, judging by ``findings``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """
-The audit log and the attributes for monitoring, as the published package has them.
+The log lines and the attributes for monitoring that the published package has, too.
 
-Log lines hold what identifies an event, never its data.
+They hold what identifies an event, never its data; but for the line about one that a producer could not deliver, which
+is nowhere else. The two lines for each event of a consumer are in ``audit_log``, this package's own in ``log_lines``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """
 How a producer trims with ``EVENT_BUS_REDIS_STREAM_KEEP_UNACKED``: only entries that every group has acknowledged.
+Without the setting nothing is decided here: each XADD trims.
 
 A server that does not know the option is found out by its first refusal, which costs one round trip and no event. It is
 asked again after a while, because it may have been updated.

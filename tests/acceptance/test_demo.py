@@ -19,6 +19,7 @@ from rich.console import Console
 from devtools.demo.run import Kill, Run, Tail, Worker, shortcomings
 from devtools.demo.screen import Screen
 from devtools.server import URL_VARIABLE, EmbeddedServer
+from tests.support.pages import text_of
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -82,6 +83,17 @@ def test_the_demo_handles_every_event_although_a_worker_is_killed(tmp_path: Path
     assert max(map(len, shown.splitlines())) <= 80
     assert "\x1b" not in shown
     nothing_is_left(tmp_path)
+    # The lines of the README, in any order: two processes write them.
+    ending = re.sub(r".*events sent, .*\n", "", shown[re.search(r"^.*SIGKILL to", shown, re.MULTILINE).start() :])
+    documented = re.search(r"^.*SIGKILL to(.*\n)*?.*All of it took.*\n", text_of("README.rst"), re.MULTILINE)
+    assert documented
+    assert shape(ending) == shape(documented[0])
+
+
+def shape(text: str) -> list[str]:
+    """Return the lines that are not empty without what differs from one run to the next, sorted."""
+    text = re.sub(r"\b([\da-f]{8}|\d[\d.,-]*)", "N", text.replace(" killed, then", ""))
+    return sorted(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

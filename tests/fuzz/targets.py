@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
+from edx_event_bus_redis.internal.again import _delivered_again
 from edx_event_bus_redis.internal.codec import SignalCodec, codec_for
 from edx_event_bus_redis.internal.dead_letters import details
 from edx_event_bus_redis.internal.errors import EventTooLarge, UnusableMessageError
@@ -19,7 +20,6 @@ from edx_event_bus_redis.internal.headers import HEADER_NAMES
 from edx_event_bus_redis.internal.letter import encode_facts, parse_letter, restored, stored
 from edx_event_bus_redis.internal.message import Entry, encode_fields, parse_entry
 from edx_event_bus_redis.internal.openedx_codec import OpenedxCodec
-from edx_event_bus_redis.internal.private import _delivered_again
 from edx_event_bus_redis.internal.sizes import shortened, size_of
 from tests.acceptance.project import examples
 

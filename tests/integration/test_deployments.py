@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from edx_event_bus_redis.internal.again import AgainStream
 from edx_event_bus_redis.internal.board import Board
 from edx_event_bus_redis.internal.client import make_client
 from edx_event_bus_redis.internal.crew import SlotCrew
@@ -19,7 +20,7 @@ from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.monitor import Monitor
 from edx_event_bus_redis.internal.names import shard_consumer_name
 from edx_event_bus_redis.internal.options import ConsumerSettings, load_consumer_settings
-from edx_event_bus_redis.internal.private import AgainStream, GroupStore
+from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.stream import Stream
 from edx_event_bus_redis.internal.takeover import Membership, TakeOver
 from pool import Slots

@@ -13,13 +13,14 @@ import redis
 from openedx_events.data import EventsMetadata
 
 from devtools.server import EmbeddedServer
+from edx_event_bus_redis.internal.again import AgainStream
 from edx_event_bus_redis.internal.client import make_client
 from edx_event_bus_redis.internal.group import Known, make_group_anew
 from edx_event_bus_redis.internal.ledger import Ledger
 from edx_event_bus_redis.internal.letter import encode_facts
 from edx_event_bus_redis.internal.losses import Loss
 from edx_event_bus_redis.internal.message import Entry
-from edx_event_bus_redis.internal.private import AgainStream, GroupStore
+from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.stream import Stream
 from tests.support.consuming import ConsumerProcess
 from tests.support.dead_letters import dead_letters

@@ -14,12 +14,13 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from edx_event_bus_redis import EventsNotDelivered, OutgoingEvent
+from edx_event_bus_redis.internal.again import AgainStream
 from edx_event_bus_redis.internal.client import make_client
 from edx_event_bus_redis.internal.errors import EventTooLarge
 from edx_event_bus_redis.internal.letter import encode_facts
 from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.names import group_key
-from edx_event_bus_redis.internal.private import AgainStream, GroupStore
+from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.producer import RedisEventProducer
 from edx_event_bus_redis.internal.sizes import READ_AHEAD_BYTES, size_of
 from edx_event_bus_redis.internal.stream import Stream

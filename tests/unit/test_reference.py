@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 import edx_event_bus_redis
-from edx_event_bus_redis.internal import names
+from edx_event_bus_redis.internal import health, names
 from edx_event_bus_redis.internal.options import _OPTIONS, _POOL_CLAIM_MSGS_OLDER_THAN
 from edx_event_bus_redis.internal.status import GroupStatus
 from edx_event_bus_redis.internal.workers import EXIT_BAD_CONFIGURATION, EXIT_GAVE_UP
@@ -76,6 +76,23 @@ def test_every_command_is_listed() -> None:
     own = {path.stem for path in (PACKAGE / "management" / "commands").glob("[!_]*.py")}
 
     assert rows("docs/reference/commands.rst", 2).keys() == {*own, "consume_events", "check"}
+
+
+def test_every_system_check_is_listed() -> None:
+    """The row of ``check`` has each id that this package's checks report."""
+    reported = set(re.findall(r'id="edx_event_bus_redis\.(\w+)"', (PACKAGE / "internal" / "checks.py").read_text()))
+
+    assert set(re.findall(r"\b[EW]\d{3}\b", rows("docs/reference/commands.rst", 2)["check"][0])) == reported
+
+
+def test_the_limits_of_health_are_told() -> None:
+    """What the page says of ``/healthz`` has each limit by which it is decided."""
+    text = text_of("docs/reference/metrics.rst")
+    told = text[text.index("``/healthz``") : text.index("``/readyz``")]
+    limits = (health._UNSUPERVISED, health._GRACE, health._GONE, health._SILENT)
+
+    # Beside the status 503; 200 is a status too.
+    assert set(map(int, re.findall(r"\d+", told))) == {*map(int, limits), 503}
 
 
 def test_every_signal_and_exit_status_is_listed() -> None:
