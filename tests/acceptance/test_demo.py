@@ -92,7 +92,7 @@ def test_the_demo_handles_every_event_although_a_worker_is_killed(tmp_path: Path
 
 def shape(text: str) -> list[str]:
     """Return the lines that are not empty without what differs from one run to the next, sorted."""
-    text = re.sub(r"\b([\da-f]{8}|\d[\d.,-]*)", "N", text.replace(" killed, then", ""))
+    text = re.sub(r"\b([\da-f]{8}\b|\d[\d.,-]*)", "N", text.replace(" killed, then", ""))
     return sorted(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
