@@ -161,7 +161,10 @@ def _is_cut_short(url: str) -> bool:
     return (
         "@" in parts.fragment
         or ("@" in parts.path and (parts.scheme != "unix" or bool(parts.netloc)))
-        or ("@" in parts.query and not all(name in _PARAMETERS or name.startswith(_PARAMETER_FAMILIES) for name in names))
+        or (
+            "@" in parts.query
+            and not all(name in _PARAMETERS or name.startswith(_PARAMETER_FAMILIES) for name in names)
+        )
     )
 
 
