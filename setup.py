@@ -29,6 +29,7 @@ TEST = [
     "promql-parser>=0.12",
     "psycopg[binary]",
     "pytest",
+    "pytest-rerunfailures>=16.7",
     "pytest-timeout",
     "pytest-xdist",
     "pyyaml",

@@ -2,7 +2,7 @@
 Where every process of a pool is, asked for by an operator: the Python stacks of all children and of the supervisor.
 
 The children write them straight from a signal handler in C (``stacks.py``), also one that hangs in C code, and go on as
-if nothing had happened: system calls are taken up again.
+if nothing had happened: system calls are taken up again, but for C's own sleep() and others that every signal ends.
 """
 
 from __future__ import annotations

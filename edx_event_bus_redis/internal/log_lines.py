@@ -6,6 +6,8 @@ in the text, and attributes of the record, so that a formatter that writes JSON 
 
 * ``log_line``: the name of its kind;
 * ``consumer_name``, ``pool`` and ``shard`` of the process that says it, as far as it has them.
+
+The id of the event that a line is about, ``event_id``, is at the end of the text, behind the name of the process.
 """
 
 from __future__ import annotations
@@ -75,8 +77,11 @@ class Line:
         shown = {name: value if name == "stack" else _shown(value) for name, value in fields.items()}
         record = record_fields(self.name, **shown)
         words = _inflected(self._all_words, shown)
-        if record.get("consumer_name") and not self._says_who:
-            words += " [%(consumer_name)s]"
+        about = [] if self._says_who or not record.get("consumer_name") else ["%(consumer_name)s"]
+        if record.get("event_id"):
+            about.append("event %(event_id)s")
+        if about:
+            words += f" [{', '.join(about)}]"
         logger.log(self.level, words, record, extra=record, exc_info=exc_info, stacklevel=2)
 
 

@@ -11,9 +11,8 @@ from types import TracebackType
 from typing import Any, Literal
 
 from edx_django_utils.monitoring import function_trace
-from edx_django_utils.monitoring.internal.backends import configured_backends
 
-from edx_event_bus_redis.internal.telemetry import log_failure
+from edx_event_bus_redis.internal.telemetry import is_monitored, log_failure
 
 # One event: the state of the application before it, its receivers, and the books after it.
 CONSUME = "consumer.consume"
@@ -28,7 +27,7 @@ _NO_SPAN = contextlib.nullcontext()
 
 def span(name: str) -> contextlib.AbstractContextManager[None]:
     """Return a context that is a span of that name in each monitoring system that is set up."""
-    return _Span(name) if configured_backends() else _NO_SPAN
+    return _Span(name) if is_monitored() else _NO_SPAN
 
 
 class _Span(contextlib.AbstractContextManager[None]):

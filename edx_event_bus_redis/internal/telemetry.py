@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 from edx_django_utils.monitoring import record_exception, set_custom_attribute
+from edx_django_utils.monitoring.internal.backends import configured_backends
 from openedx_events.data import EventsMetadata
 from openedx_events.tooling import OpenEdxPublicSignal
 
@@ -33,6 +34,15 @@ logger = logging.getLogger(__name__)
 # The loggers of the published package, so that a deployment's logging configuration goes on to apply.
 consumer_logger = logging.getLogger("edx_event_bus_redis.internal.consumer")
 producer_logger = logging.getLogger("edx_event_bus_redis.internal.producer")
+
+
+def is_monitored() -> bool:
+    """Return whether a monitoring system is set up; one that is set up in a wrong way is logged as one that fails."""
+    try:
+        return bool(configured_backends())
+    except Exception as failure:  # noqa: BLE001 -- back ends are foreign code
+        log_failure(failure)
+        return False
 
 
 @attrs.frozen
@@ -57,6 +67,8 @@ class RunContext:
 
     def set_attributes(self, message: Message | None, error: Exception | None = None) -> None:
         """Tell the monitoring system what is being worked at. Its failures are no reason to stop working."""
+        if not is_monitored():
+            return
         try:
             self._set_attributes(message, error)
         except Exception as failure:  # noqa: BLE001 -- back ends are foreign code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from types import TracebackType
 from typing import IO, Protocol, Self
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from edx_event_bus_redis.management.picture import Picture
-from edx_event_bus_redis.management.status_json import looks_as_json
+from edx_event_bus_redis.management.status_json import error_as_json, looks_as_json
 from edx_event_bus_redis.management.watch_view import arranged
 
 
@@ -133,8 +132,7 @@ class JsonLines(_Written):
     def show(self, picture: Picture) -> None:
         """Write what was seen, or under ``error`` why nothing was."""
         if picture.trouble is not None or picture.look is None:
-            text = picture.trouble.text if picture.trouble else None
-            document = {"time": round(time.time(), 3), "error": text}
+            document = error_as_json(picture.trouble.text if picture.trouble else None)
         else:
             document = looks_as_json(picture.before, picture.look, picture.findings)
         self._out.write(f"{json.dumps(document)}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,11 @@ from edx_event_bus_redis.internal.status import StreamStatus
 def streams_as_json(streams: Iterable[StreamStatus]) -> dict[str, Any]:
     """Return what one look tells."""
     return {"streams": [attrs.asdict(stream) for stream in streams]}
+
+
+def error_as_json(text: str | None) -> dict[str, Any]:
+    """Return why nothing is known."""
+    return {"time": round(time.time(), 3), "error": text}
 
 
 def looks_as_json(before: Look | None, after: Look, found: Iterable[Finding]) -> dict[str, Any]:

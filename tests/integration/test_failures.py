@@ -179,6 +179,16 @@ def test_a_broken_monitoring_system_costs_nothing(
     assert consumer.stop() == 0
 
 
+def test_a_wrongly_set_up_monitoring_system_costs_nothing(consume: Any, client: redis.Redis, stream_name: str) -> None:
+    """A name where edx-django-utils wants a list of names makes it raise each time that it is asked."""
+    settings = {"OPENEDX_TELEMETRY": "edx_django_utils.monitoring.NewRelicBackend"}
+    consumer = consume(settings=settings).wait_running()
+
+    consumer.wait_handled(len(add_logins(client, stream_name, 3)))
+
+    assert consumer.stop() == 0
+
+
 def test_one_crashing_event_does_not_stop_the_others(consume: Any, client: redis.Redis, stream_name: str) -> None:
     """A worker in a crash loop leaves the rest of the pool at work."""
     pool = consume(workers=2).wait_running(2)

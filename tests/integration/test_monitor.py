@@ -69,7 +69,7 @@ def test_a_frozen_monitor_is_replaced_before_the_lease_ends(
 def test_a_group_that_falls_behind_is_warned_of(consume: Any, client: redis.Redis, stream_name: str) -> None:
     """When the unread part of a stream reaches four fifths of its cap the log says so, and says when it is over."""
     pool = consume(workers=1, settings={"EVENT_BUS_REDIS_STREAM_MAX_LEN": 100}).wait_running(1)
-    add_logins(client, stream_name, 1, "sleep:3")
+    add_logins(client, stream_name, 1, "sleep:8")
     add_logins(client, stream_name, 90, "ok", first=1)
 
     wait_until(lambda: "falls behind: " in pool.log, what="a warning")

@@ -103,7 +103,7 @@ def test_a_pool_whose_name_was_taken_starts_anew_under_another(
 def test_a_heartbeat_says_what_the_workers_do(consume: Any, client: redis.Redis, stream_name: str) -> None:
     """The lease tells who holds it and what each of its workers has in hand."""
     pool = consume(workers=2).wait_running(2)
-    add_logins(client, stream_name, 1, "sleep:4")
+    add_logins(client, stream_name, 1, "sleep:8")
     ((entry_id, _),) = client.xrange(stream_name)
     lease = f"{{{stream_name}}}:pool:group:c1"
 

@@ -143,6 +143,9 @@ def test_what_cannot_be_known_is_status_3(healthy: str, prefix: str) -> None:
             3,
             "UNKNOWN Redis cannot be reached: Connection refused (redis://***@127.0.0.1:1/)\n",
         )
+        status, printed = check("--json")
+    assert status == 3
+    assert json.loads(printed)["error"] == "Redis cannot be reached: Connection refused (redis://***@127.0.0.1:1/)"
     assert check("-t", "other") == (3, f"UNKNOWN there is no stream {prefix}-other\n")
     with override_settings(EVENT_BUS_TOPIC_PREFIX="nobody"):
         assert check() == (3, "UNKNOWN there is no stream whose name begins with nobody-\n")

@@ -65,7 +65,7 @@ def test_a_pool_that_is_gone_is_taken_over_by_another(consume: Any, client: redi
 def test_what_a_pool_leaves_when_it_stops_is_taken_over(consume: Any, client: redis.Redis, stream_name: str) -> None:
     """A pool that has to leave events behind at its stop hands them to the others at once."""
     first = consume(workers=2, shutdown_timeout=0.5).wait_running(2)
-    ids = add_logins(client, stream_name, 2, "sleep:3")
+    ids = add_logins(client, stream_name, 2, "sleep:6")
     wait_until(lambda: len(first.begun()) == 2, what="both are in hand")
     second = consume(consumer_name="c2", workers=1, claim_msgs_older_than=LONG).wait_running(1)
 

@@ -118,6 +118,20 @@ def test_a_line_says_which_process_it_is_from(caplog: pytest.LogCaptureFixture) 
     assert goes_on.getMessage() == "Consumer c1.0 goes on, after 2 failures in 1.0 s"
 
 
+def test_a_line_about_an_event_names_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Its id, by which producers know it, is at the end too, where there is one: not only a formatter gets it."""
+    identify(consumer_name="c1.0", pool="c1", shard=0)
+    about = {"entry_id": b"1-0", "stream": "s", "group": "g", "cause": "receivers failed"}
+
+    log_lines.DEAD_LETTER.log(logger, **about, event_id="3f1a")
+    log_lines.DEAD_LETTER.log(logger, **about, event_id=None)
+
+    assert [text.partition(": ")[2] for text in caplog.messages] == [
+        "receivers failed [c1.0, event 3f1a]",
+        "receivers failed [c1.0]",
+    ]
+
+
 def test_nothing_is_formatted_that_nobody_wants() -> None:
     """A line below the logger's level costs its values nothing."""
 

@@ -16,7 +16,7 @@ from edx_event_bus_redis.internal.settings import StatusSettings, load_status_se
 from edx_event_bus_redis.internal.survey import Survey
 from edx_event_bus_redis.management.command_line import connected, loaded, shown, told
 from edx_event_bus_redis.management.screens import JsonLines, Screen, screen_for
-from edx_event_bus_redis.management.status_json import looks_as_json, streams_as_json
+from edx_event_bus_redis.management.status_json import error_as_json, looks_as_json, streams_as_json
 from edx_event_bus_redis.management.status_options import add_options, chosen_options
 from edx_event_bus_redis.management.status_tables import counted, print_streams
 from edx_event_bus_redis.management.watch import Watch
@@ -75,7 +75,8 @@ class Command(BaseCommand):
             time.sleep(seconds)
             after = survey.look()
         except ServerError as error:
-            self.stdout.write(f"UNKNOWN {self._told(error)}")
+            text = self._told(error)
+            self.stdout.write(json.dumps(error_as_json(text)) if self._options.as_json else f"UNKNOWN {text}")
             raise SystemExit(_EXIT_UNKNOWN) from None
         found = findings(before, after, self._options.limits)
         if self._options.as_json:
