@@ -80,6 +80,8 @@ def redacted(url: str) -> str:
         nodes = _nodes(url, kind)
     except ValueError:
         return f"{scheme}://…"
+    if _is_cut_short(url):
+        return f"{scheme}://…"
     credentials = "***@" if "@" in parts.netloc else ""
     if scheme == "unix":
         return f"unix://{credentials}{path}"
@@ -133,6 +135,10 @@ def _checked_options(url: str) -> dict[str, Any]:
         _nodes(url, kind)
     except ValueError:
         raise ConfigurationError(f"setting {SETTING} {shown!r} is not usable: {_EXPECTED}") from None
+    if _is_cut_short(url):
+        raise ConfigurationError(
+            f"setting {SETTING} {shown!r}: '/', '?' and '#' of user and password are written as %2F, %3F and %23"
+        )
     if "connection_class" not in options:
         options["connection_class"] = Connection
     if kind is not Kind.SERVER:
@@ -146,6 +152,20 @@ def _checked_options(url: str) -> dict[str, Any]:
         raise ConfigurationError(f"setting {SETTING} {shown!r} names no socket: {_EXPECTED}")
     _check_parameters(options, shown)
     return options
+
+
+def _is_cut_short(url: str) -> bool:
+    """Whether user or password seem to have what ends them: what is taken for host and port may be a part of them."""
+    parts = urlsplit(url)
+    names = (each.partition("=")[0] for each in parts.query.split("&"))
+    return (
+        "@" in parts.fragment
+        or ("@" in parts.path and (parts.scheme != "unix" or bool(parts.netloc)))
+        or (
+            "@" in parts.query
+            and not all(name in _PARAMETERS or name.startswith(_PARAMETER_FAMILIES) for name in names)
+        )
+    )
 
 
 def _alike(url: str) -> tuple[Kind, str]:

@@ -62,7 +62,10 @@ local function standing(stream, taken, ledger, group, id, again, consumer)
   if not is_missing and #pending > 0 then
     return (consumer == '' or pending[1][2] == consumer) and 'pending' or 'held'
   end
-  if type(redis.pcall('ZSCORE', taken, taken_from(consumer, again, id))) == 'string' then return nil end
+  local taken_at = redis.pcall('ZSCORE', taken, taken_from(consumer, again, id))
+  if type(taken_at) == 'string' then return nil end
+  -- A key of another type knows of nothing. Who may not ask would settle what others have taken over and finished.
+  if taken_at and not string.find(taken_at.err, 'WRONGTYPE', 1, true) then error(taken_at.err, 0) end
   if is_missing then return 'dropped' end
   if consumer == '' then return nil end
   if again == '0' and is_forgotten(stream, id) then return 'dropped' end

@@ -76,7 +76,8 @@ def _translated(error: Exception, keys: Sequence[str]) -> ServerError:
         for kind, beginnings in _BEGINNINGS.items():
             if text.startswith(beginnings):
                 return kind(text)
-        words = _IN_SCRIPT.sub("", text)
+        # A script that raises what it has caught puts the code of errors before it once more.
+        words = _IN_SCRIPT.sub("", text).removeprefix("ERR ")
         if words.startswith(_REFUSED_IN_SCRIPT):
             return AccessRefused(words)
         if "WRONGTYPE" in words and keys:

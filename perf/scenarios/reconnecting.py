@@ -39,4 +39,7 @@ def cases(bench: Bench) -> list[Case]:
                 "server s": seconds_of_server(bench.client),
             }
 
-    return [Case(f"{workers} workers", partial(come_back, bench.scaled(workers))) for workers in WORKERS]
+    return [
+        Case(f"{workers} workers", partial(come_back, bench.scaled(workers) if bench.is_scaled_down else workers))
+        for workers in WORKERS
+    ]

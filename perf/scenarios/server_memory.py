@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import partial
 
@@ -16,6 +17,8 @@ EVENTS = 10_000
 NAMES = 10
 
 TIMES = (1, 10, 100)
+
+_LOOK_SECONDS = 0.05
 
 # Entries that are read at once.
 _BATCH = 100
@@ -63,7 +66,10 @@ def cases(bench: Bench) -> list[Case]:
 
 
 def _used(bench: Bench) -> int:
-    return int(bench.client.info("memory")["used_memory"])
+    # What was deleted before is freed by another thread.
+    while (found := bench.client.info("memory"))["lazyfree_pending_objects"]:
+        time.sleep(_LOOK_SECONDS)
+    return int(found["used_memory"])
 
 
 def _added(bench: Bench, before: int, count: int) -> Mapping[str, float]:

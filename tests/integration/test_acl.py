@@ -14,7 +14,10 @@ from django.test import override_settings
 
 from devtools.embedded import HOST, EmbeddedServer
 from edx_event_bus_redis import OutgoingEvent
+from edx_event_bus_redis.internal.client import make_client
 from edx_event_bus_redis.internal.errors import AccessRefused
+from edx_event_bus_redis.internal.message import Entry
+from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.producer import RedisEventProducer
 from tests.support.clusters import cluster
 from tests.support.consuming import ROOT, ConsumerProcess
@@ -84,6 +87,15 @@ def leave_something(client: redis.Redis) -> None:
     client.xtrim(STREAM, maxlen=3)
 
 
+def fail_when_acknowledged(client: redis.Redis, pool: ConsumerProcess, go: Path) -> None:
+    """Have an event fail that was acknowledged by somebody else while a worker had it in hand."""
+    (event_id,) = add_logins(client, STREAM, 1, f"wait:{go},raise")
+    wait_until(lambda: event_id in {each.event_id for each in pool.begun()}, what="it is in hand")
+    client.xack(STREAM, "group", client.xrevrange(STREAM, count=1)[0][0])
+    go.touch()
+    wait_until(lambda: "was not pending" in pool.log, what="it is left alone")
+
+
 def test_a_consumer_needs_just_its_rights(
     consume: Callable[..., ConsumerProcess], limited: Limited, tmp_path: Path
 ) -> None:
@@ -100,12 +112,13 @@ def test_a_consumer_needs_just_its_rights(
     # What the other left, what nobody had read, and those that are handled in the end.
     pool.wait_handled(5)
     wait_until(lambda: pool.log.count("dead letter") >= 2, what="two dead letters")
+    fail_when_acknowledged(client, pool, tmp_path / "fail")
     client.flushall()
     wait_until(lambda: "made anew" in pool.log, what="the group is made anew")
     wait_until(lambda: client.exists(f"{{{STREAM}}}:pool:group:c1"), what="the pool has its name again")
     go = tmp_path / "go"
     add_logins(client, STREAM, 3, f"wait:{go}")
-    wait_until(lambda: len([each for each in pool.begun() if each.event_id]) >= 8, what="both workers are busy")
+    wait_until(lambda: len([each for each in pool.begun() if each.event_id]) >= 9, what="both workers are busy")
     pool.process.kill()
     pool.wait()
     go.touch()
@@ -236,6 +249,32 @@ def test_a_right_that_is_missing_at_the_start_is_named(
     # Redis 7.0 does not name the command of a script.
     if "The user executing the script can't run" not in line:
         assert (without.removeprefix("+") if without.startswith("+") else f"{STREAM} and {{{STREAM}}}:*") in line
+
+
+def test_who_may_not_ask_what_was_taken_over_settles_nothing(limited: Limited) -> None:
+    """Without the right to know whether an event was taken over and finished, its failure is no second dead letter."""
+    client = limited.client
+    client.execute_command("ACL", "SETUSER", "bus-consumer", "-zscore")
+    add_logins(client, STREAM, 1)
+    client.xgroup_create(STREAM, "group", "0")
+    ((_, ((entry_id, _),)),) = client.xreadgroup("group", "c1.0", {STREAM: ">"})
+    client.xgroup_delconsumer(STREAM, "group", "c1.0")
+    store = GroupStore(make_client(limited.url("bus-consumer"), timeout=5, connect_timeout=5), STREAM, "group", "c1.0")
+
+    with pytest.raises(AccessRefused, match=r"zscore|The user executing the script"):
+        store.bury(Entry(entry_id, [b"a", b"b"]), [], 100)
+
+    assert not client.exists(store.dead)
+
+
+def test_every_command_of_the_scripts_is_somebodys_right() -> None:
+    """Whatever branch of a script it is in: the rights of consumers have it."""
+    source = "".join(path.read_text() for path in (ROOT / "edx_event_bus_redis" / "internal").glob("*.py"))
+    found = re.findall(r"redis\.p?call\('(\w+)'(?:, '([A-Z]+)')?", source)
+    called = {"|".join(filter(None, names)) if names[0] in ("XINFO", "XGROUP") else names[0] for names in found}
+
+    assert {"XGROUP|SETID", "ZSCORE"} <= called
+    assert {name.lower() for name in called} <= commands("bus-consumer")
 
 
 def test_an_operator_is_told_what_is_missing(limited: Limited) -> None:

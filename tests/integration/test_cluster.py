@@ -242,6 +242,16 @@ def test_a_failed_node_is_replaced(consume: Callable[..., ConsumerProcess], pref
         assert consumer.stop() == 0
 
 
+def all_is_delivered_and_handled(consumer: ConsumerProcess, load: Load, client: redis.Redis, stream: str) -> None:
+    """Hold that a node has each event that was taken once, that each is handled, and that none is left pending."""
+    ids = [fields[b"id"].decode() for _, fields in client.xrange(stream)]
+    assert sorted(ids) == sorted(load.taken)
+    consumer.wait_handled(len(ids))
+    assert sorted({each.event_id for each in consumer.handled()}) == sorted(ids)
+    nothing_pending(client, stream)
+    assert consumer.stop() == 0
+
+
 def test_a_slot_is_moved_under_load(
     consume: Callable[..., ConsumerProcess], shared: Cluster, prefix: str, stream_name: str
 ) -> None:
@@ -262,12 +272,7 @@ def test_a_slot_is_moved_under_load(
         load.wait_for_more(50)
 
     assert slots(shared.nodes[0], stream_name)[0] == target.port
-    ids = [fields[b"id"].decode() for _, fields in target.client().xrange(stream_name)]
-    assert sorted(ids) == sorted(load.taken)
-    consumer.wait_handled(len(ids))
-    assert sorted({each.event_id for each in consumer.handled()}) == sorted(ids)
-    nothing_pending(target.client(), stream_name)
-    assert consumer.stop() == 0
+    all_is_delivered_and_handled(consumer, load, target.client(), stream_name)
 
 
 def test_a_slot_is_moved_as_a_whole_under_load(
@@ -286,12 +291,7 @@ def test_a_slot_is_moved_as_a_whole_under_load(
         shared.move_at_once(stream_name, target, source)
         load.wait_for_more(50)
 
-    ids = [fields[b"id"].decode() for _, fields in source.client().xrange(stream_name)]
-    assert sorted(ids) == sorted(load.taken)
-    consumer.wait_handled(len(ids))
-    assert sorted({each.event_id for each in consumer.handled()}) == sorted(ids)
-    nothing_pending(source.client(), stream_name)
-    assert consumer.stop() == 0
+    all_is_delivered_and_handled(consumer, load, source.client(), stream_name)
 
 
 def test_while_its_slot_is_split_a_stream_is_read_without_the_check(

@@ -59,6 +59,16 @@ def repeated(*hosts: Host) -> set[str]:
     return {event_id for event_id, times in handled_by(hosts).items() if times > 1}
 
 
+def both_at_work(
+    near: Host, far: Host, client: redis.Redis, stream: str, count: int, order: str
+) -> tuple[ConsumerProcess, ConsumerProcess, list[str]]:
+    """Start a pool on each of two hosts, and wait until both are at work; return them and the events' ids."""
+    pools = [each.start(consumer_name=each.name) for each in (near, far)]
+    ids = add_logins(client, stream, count, order)
+    wait_until(lambda: far.begun() and near.begun(), what="both are at work")
+    return pools[0], pools[1], ids
+
+
 @pytest.mark.parametrize("others", [1, 2])
 def test_a_host_that_loses_power_under_load_costs_what_it_had_in_hand(
     host: MakeHost, client: redis.Redis, stream_name: str, others: int
@@ -107,9 +117,8 @@ def test_a_host_that_is_cut_off_at_work_repeats_what_it_had_in_hand(
 ) -> None:
     """What it had in hand when it was cut off is handled by another one, too; all else by one of them alone."""
     near, far = host("near"), host("far")
-    stays, cut = near.start(consumer_name="near"), far.start(consumer_name="far")
-    ids = add_logins(client, stream_name, 8 if seconds > 1 else 1500, f"sleep:{seconds}")
-    wait_until(lambda: far.begun() and near.begun(), what="both are at work")
+    count = 8 if seconds > 1 else 1500
+    stays, cut, ids = both_at_work(near, far, client, stream_name, count, f"sleep:{seconds}")
 
     far.network.swallow()
     wait_until(lambda: is_gone("far", stays), timeout=LONG, what="taken for gone")
@@ -127,9 +136,7 @@ def test_a_host_that_is_back_before_its_lease_ends_repeats_nothing(
 ) -> None:
     """A cut of a few seconds is no reason to take anything from anybody."""
     near, far = host("near"), host("far")
-    stays, cut = near.start(consumer_name="near"), far.start(consumer_name="far")
-    ids = add_logins(client, stream_name, 400, "sleep:0.02")
-    wait_until(lambda: far.begun() and near.begun(), what="both are at work")
+    stays, cut, ids = both_at_work(near, far, client, stream_name, 400, "sleep:0.02")
 
     far.network.swallow()
     wait_until(lambda: "Error consuming event from Redis" in cut.log, what="it notices")
@@ -227,9 +234,7 @@ def test_a_host_in_a_network_of_its_own_is_cut_off_at_work(
             for name, network in zip(("near", "far"), networks, strict=True)
         )
         client = server.client()
-        stays, gone = near.start(consumer_name="near"), far.start(consumer_name="far")
-        ids = add_logins(client, stream_name, 1500, "sleep:0.02")
-        wait_until(lambda: far.begun() and near.begun(), what="both are at work")
+        stays, gone, ids = both_at_work(near, far, client, stream_name, 1500, "sleep:0.02")
 
         cut(networks[1])
         wait_until(lambda: is_gone("far", stays), timeout=LONG, what="taken for gone")

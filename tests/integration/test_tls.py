@@ -9,22 +9,26 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from devtools.embedded import FREE_PORTS, HOST, EmbeddedServer, is_port_taken
+from devtools.embedded import BINARY_VARIABLE, FREE_PORTS, HOST, EmbeddedServer, is_port_taken
 from edx_event_bus_redis.internal.client import make_client
 from edx_event_bus_redis.internal.errors import ConfigurationError, ServerNotTrusted
 from edx_event_bus_redis.internal.server import Server
 from edx_event_bus_redis.internal.stream import Stream
 from tests.support.consuming import ConsumerProcess
 from tests.support.events import add_logins
-from tests.support.tls import TlsServer, make_certificates, tls_server
+from tests.support.sentinels import SERVICE, SentinelServer
+from tests.support.tls import TlsServer, make_certificates, tls_config, tls_server
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
-    generator = random.Random()
-    port = next(port for port in iter(lambda: generator.choice(FREE_PORTS), None) if not is_port_taken(port))
-    with tls_server(tmp_path_factory.mktemp("tls"), port) as server:
+    with tls_server(tmp_path_factory.mktemp("tls"), free_port()) as server:
         yield server
+
+
+def free_port() -> int:
+    generator = random.Random()
+    return next(port for port in iter(lambda: generator.choice(FREE_PORTS), None) if not is_port_taken(port))
 
 
 def length(url: str, options: dict[str, object] | None = None) -> int:
@@ -43,6 +47,31 @@ def test_a_pool_consumes_by_tls(consume: Callable[..., ConsumerProcess], server:
     consumer.wait_handled(len(add_logins(server.server.client(), stream_name, 20)))
 
     assert consumer.stop() == 0
+
+
+def test_sentinels_are_asked_by_tls(
+    consume: Callable[..., ConsumerProcess], server: TlsServer, stream_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``rediss+sentinel://`` speaks TLS to the sentinels, and to the server that they know."""
+    monkeypatch.setenv(BINARY_VARIABLE, server.binary)
+    port = free_port()
+    config = {**tls_config(server.certificates, port), "tls-replication": "yes"}
+    with SentinelServer(server.server, port=server.port, more=config):
+        url = server.url().replace("rediss:", "rediss+sentinel:").replace(f":{server.port}/", f":{port}/{SERVICE}/")
+        consumer = consume(url=url, workers=1).wait_running()
+        consumer.wait_handled(len(add_logins(server.server.client(), stream_name, 5)))
+        assert consumer.stop() == 0
+
+
+def test_a_cluster_is_used_by_tls(consume: Callable[..., ConsumerProcess], tmp_path: Path, stream_name: str) -> None:
+    """``rediss+cluster://`` speaks TLS to the nodes, also to those that the cluster tells of."""
+    more = {"cluster-enabled": "yes", "tls-cluster": "yes", "cluster-port": str(free_port())}
+    with tls_server(tmp_path / "tls", free_port(), **more) as node:
+        client = node.server.client()
+        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        consumer = consume(url=node.url().replace("rediss:", "rediss+cluster:"), workers=1).wait_running()
+        consumer.wait_handled(len(add_logins(client, stream_name, 5)))
+        assert consumer.stop() == 0
 
 
 def test_the_same_by_options(server: TlsServer) -> None:

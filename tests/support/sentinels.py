@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -17,9 +17,18 @@ SERVICE = "bus"
 class SentinelServer(EmbeddedServer):
     """One sentinel, which calls a server down after half a second if so many of them think so."""
 
-    def __init__(self, primary: EmbeddedServer, *, password: str | None = None, quorum: int = 1) -> None:
+    def __init__(
+        self,
+        primary: EmbeddedServer,
+        *,
+        password: str | None = None,
+        quorum: int = 1,
+        port: int | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         config = {
-            f"sentinel monitor {SERVICE}": f"{HOST} {primary.port} {quorum}",
+            **(more or {}),
+            f"sentinel monitor {SERVICE}": f"{HOST} {port or primary.port} {quorum}",
             f"sentinel down-after-milliseconds {SERVICE}": "500",
             f"sentinel failover-timeout {SERVICE}": "3000",
             **({f"sentinel auth-pass {SERVICE}": primary.password} if primary.password else {}),

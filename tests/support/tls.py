@@ -35,6 +35,7 @@ class TlsServer(NamedTuple):
     server: EmbeddedServer
     port: int
     certificates: Certificates
+    binary: str
 
     def url(self, host: str = HOST, **changed: str) -> str:
         """Return a URL with all that is needed; what is changed to nothing is left out."""
@@ -58,7 +59,7 @@ def make_certificates(directory: Path) -> Certificates:
     def path(name: str) -> Path:
         return directory / f"{name}.pem"
 
-    directory.mkdir()
+    directory.mkdir(parents=True)
     run("req", "-x509", *_NEW_KEY, "-days", "1", *_AUTHORITY, "-keyout", path("ca-key"), "-out", path("ca"))
     (directory / "signed").write_text(_SIGNED)
     for name in ("server", "client"):
@@ -69,26 +70,31 @@ def make_certificates(directory: Path) -> Certificates:
 
 
 @contextmanager
-def tls_server(directory: Path, port: int) -> Iterator[TlsServer]:
-    """Start a server that speaks TLS on a port; skip the test where there is none that can."""
+def tls_server(directory: Path, port: int, **config: str) -> Iterator[TlsServer]:
+    """Start a server that speaks TLS on a port, with more configuration; skip the test where there is none that can."""
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl to make certificates with")
     made = make_certificates(directory / "certificates")
-    config = {
+    with ExitStack() as stack:
+        server, binary = _started(stack, {**tls_config(made, port), **config})
+        yield TlsServer(server, port, made, binary)
+
+
+def tls_config(made: Certificates, port: int) -> dict[str, str]:
+    """Return the configuration by which a server speaks TLS on a port."""
+    return {
         "tls-port": str(port),
         "tls-cert-file": str(made.server),
         "tls-key-file": str(made.server_key),
         "tls-ca-cert-file": str(made.authority),
     }
-    with ExitStack() as stack:
-        yield TlsServer(_started(stack, config), port, made)
 
 
-def _started(stack: ExitStack, config: dict[str, str]) -> EmbeddedServer:
+def _started(stack: ExitStack, config: dict[str, str]) -> tuple[EmbeddedServer, str]:
     installed = (shutil.which(name) for name in ("valkey-server", "redis-server"))
     for binary in dict.fromkeys(filter(None, (str(server_binary()), *installed))):
         # Most that do not start were built without TLS.
         with pytest.MonkeyPatch.context() as patch, suppress(ServerError):
             patch.setenv(BINARY_VARIABLE, binary)
-            return stack.enter_context(EmbeddedServer(config=config))
+            return stack.enter_context(EmbeddedServer(config=config)), binary
     pytest.skip("there is no server program with TLS")

@@ -41,6 +41,13 @@ from edx_event_bus_redis.internal.errors import ConfigurationError
         "redis://h/?socket_timeout=0",
         "redis://h/?socket_connect_timeout=inf",
         "redis://h/?redis_connect_func=hunter2",
+        "redis://:42#hunter2@localhost:6379/0",
+        "redis://hunter2#hunter2@localhost:6379/0",
+        "redis://hunter2/hunter2@localhost:6379/0",
+        "redis://hunter2?hunter2@localhost:6379/0",
+        "rediss://:p@hunter2#hunter2@localhost:6379/0",
+        "redis+sentinel://hunter2/hunter2@h/service",
+        "unix://:hunter2/hunter2@/tmp/s",
         "unix://",
         "redis//:hunter2@localhost",
         "redis+sentinel://:hunter2@h",
@@ -96,6 +103,10 @@ def test_redaction_keeps_what_helps() -> None:
     assert redacted("redis://host/3") == "redis://host/3"
     assert redacted("nonsense") == "(no scheme)"
     assert redacted("redis://localhost:6379/?password=hunter@2secret") == "redis://localhost:6379/"
+    assert redacted("redis://:42#hunter2@host") == "redis://…"
+    assert redacted("redis://:42/hunter2@host") == "redis://…"
+    assert redacted("redis://:42?hunter2@host") == "redis://…"
+    assert redacted("unix:///run/a@b.sock") == "unix:///run/a@b.sock"
     assert redacted("redis://:hunter2") == "redis://…"
     assert redacted("unix:///run/redis.sock?password=hunter@2x") == "unix:///run/redis.sock"
     assert redacted("redis+sentinel://me:hunter2@a,b:1/bus/3") == "redis+sentinel://***@a:26379,b:1/bus/3"

@@ -68,10 +68,10 @@ REDIS = """
 maxmemory-policy volatile-lru
 """
 
-# The options of a pool, as the JSON of --extra.
-EXTRA = """
-{%- macro extra(consumer) -%}
-{{ dict(
+# What starts a pool, as a list in JSON, whose last part is the JSON of --extra.
+ARGUMENTS = """
+{%- macro arguments(consumer) -%}
+{% set extra = dict(
     consumer.get("extra", {}),
     consumer_name=consumer["name"],
     workers=consumer["workers"],
@@ -79,12 +79,16 @@ EXTRA = """
     shutdown_timeout=EVENT_BUS_REDIS_SHUTDOWN_TIMEOUT,
     monitor_port=EVENT_BUS_REDIS_MONITOR_PORT,
     monitor_host="0.0.0.0",
-)|tojson }}
+) %}
+{{- [
+    "./manage.py", consumer["service"], "consume_events", "--topic", consumer["topic"], "--group_id", consumer["group"],
+    "--extra", extra|tojson,
+]|tojson }}
 {%- endmacro -%}
 """
 
 COMPOSE = (
-    EXTRA
+    ARGUMENTS
     + """
 {%- for consumer in EVENT_BUS_REDIS_CONSUMERS %}
 event-bus-{{ consumer["name"] }}:
@@ -92,16 +96,7 @@ event-bus-{{ consumer["name"] }}:
   environment:
     SERVICE_VARIANT: {{ consumer["service"] }}
     DJANGO_SETTINGS_MODULE: {{ consumer["service"] }}.envs.tutor.production
-  command:
-    - ./manage.py
-    - {{ consumer["service"] }}
-    - consume_events
-    - --topic
-    - {{ consumer["topic"]|tojson }}
-    - --group_id
-    - {{ consumer["group"]|tojson }}
-    - --extra
-    - {{ extra(consumer)|tojson }}
+  command: {{ arguments(consumer) }}
   init: true
   restart: unless-stopped
   stop_grace_period: {{ EVENT_BUS_REDIS_SHUTDOWN_TIMEOUT + 15 }}s
@@ -132,7 +127,7 @@ event-bus-{{ consumer["name"] }}:
 )
 
 KUBERNETES = (
-    EXTRA
+    ARGUMENTS
     + """
 {%- for consumer in EVENT_BUS_REDIS_CONSUMERS %}
 ---
@@ -158,16 +153,7 @@ spec:
       containers:
         - name: consumer
           image: {{ DOCKER_IMAGE_OPENEDX }}
-          args:
-            - ./manage.py
-            - {{ consumer["service"] }}
-            - consume_events
-            - --topic
-            - {{ consumer["topic"]|tojson }}
-            - --group_id
-            - {{ consumer["group"]|tojson }}
-            - --extra
-            - {{ extra(consumer)|tojson }}
+          args: {{ arguments(consumer) }}
           env:
             - name: SERVICE_VARIANT
               value: {{ consumer["service"] }}
