@@ -507,8 +507,8 @@ def test_a_flush_has_lost_what_waited_for_its_retry(consume: Any, own_server: Em
     client = own_server.client()
     pool = consume(url=own_server.url, workers=1, max_retries=10).wait_running()
     add_logins(client, stream_name, 1, "raise")
-    # Its third retry is four seconds away, and the monitor looks once a second.
-    wait_until(lambda: "retry 3 of 10" in pool.log, what="it has failed three times")
+    # Its fourth retry is eight seconds away, and the monitor looks once a second.
+    wait_until(lambda: "retry 4 of 10" in pool.log, what="it has failed four times")
     ((failed, _),) = client.xrange(stream_name)
     pool.wait_handled(len(add_logins(client, stream_name, 20)))
     seen = looks(client)
