@@ -69,7 +69,12 @@ class Backlog:
 
     def _warn(self, unread: int) -> None:
         seconds = self.seconds_until_loss()
-        when = f"at the present rates it loses events in {seconds:.0f} s"
-        if math.isinf(seconds):
+        if unread >= self._cap:
+            when = "what is not read in time is lost"
+        elif len(self._history) == 1:
+            when = "how fast it grows is not known yet"
+        elif math.isinf(seconds):
             when = "it does not grow now"
+        else:
+            when = f"at the present rates it loses events in {seconds:.0f} s"
         FALLS_BEHIND.log(logger, group=self._group, stream=self._stream, unread=unread, cap=self._cap, when=when)

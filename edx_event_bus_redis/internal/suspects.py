@@ -43,7 +43,8 @@ class Death:
     stack: str = ""
 
 
-_UNKNOWN = "its worker was killed together with the pool"
+# The last of them, at least: whoever knew how is gone too, or there was no supervisor.
+_UNKNOWN = "its process ended with it in hand, nobody knows how"
 
 
 class Suspects:

@@ -380,6 +380,16 @@ def test_discard_asks_on_a_terminal(url: str, prefix: str, bury: Bury, answer: b
     assert len(listed()) == left
 
 
+def test_a_program_is_told_of_a_no_as_well(url: str, prefix: str, bury: Bury) -> None:
+    """With --json the answer to a discard that was declined is JSON."""
+    bury(login_fields())
+
+    status, shown = on_a_terminal(url, prefix, b"n\n", "discard", "--all", "--json")
+
+    assert status == 0
+    assert b'{"discarded": 0}' in shown
+
+
 def test_many_replays_have_a_progress_bar(url: str, prefix: str, bury: Bury) -> None:
     """On a terminal a bar shows how many of all are replayed."""
     bury(*[login_fields()] * 1500)

@@ -136,7 +136,8 @@ def test_a_hanging_event_ends_a_consumer_without_workers(consume: Any, client: r
 
     consumer = consume(**arguments)
 
-    buried(client, stream_name)
+    (letter,) = buried(client, stream_name)
+    assert letter["dead_cause"] == "its process ended with it in hand, nobody knows how, at each of 2 starts"
     consumer.wait_handled(len(add_logins(client, stream_name, 1)))
     assert len(consumer.begun()) == 3
 

@@ -38,11 +38,21 @@ def test_only_the_present_counts(backlog: Backlog) -> None:
 def test_a_backlog_that_shrinks_or_stays_loses_nothing(backlog: Backlog, caplog: pytest.LogCaptureFixture) -> None:
     """A backlog that does not grow is still worth a warning, without a time."""
     backlog.looked(900, now=0.0)
-    backlog.looked(890, now=1.0)
+    backlog.looked(890, now=600.0)
     assert math.isinf(backlog.seconds_until_loss())
-    assert caplog.messages == [
-        "Group group on stream dev-user-login falls behind: 900 of 1000 entries unread, it does not grow now"
+    assert [line.partition("falls behind: ")[2] for line in caplog.messages] == [
+        "900 of 1000 entries unread, how fast it grows is not known yet",
+        "890 of 1000 entries unread, it does not grow now",
     ]
+
+
+def test_a_backlog_at_the_cap_is_losing(backlog: Backlog, caplog: pytest.LogCaptureFixture) -> None:
+    """It cannot grow any more, and that is no good news."""
+    backlog.looked(1000, now=0.0)
+    backlog.looked(1000, now=600.0)
+
+    assert len(caplog.messages) == 2
+    assert all(line.endswith("entries unread, what is not read in time is lost") for line in caplog.messages)
 
 
 def test_it_is_said_once_and_so_is_its_end(backlog: Backlog, caplog: pytest.LogCaptureFixture) -> None:

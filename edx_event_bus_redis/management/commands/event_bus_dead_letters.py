@@ -163,7 +163,7 @@ class Command(BaseCommand):
 
     def _discard(self, ids: list[bytes], *, sure: bool, as_json: bool) -> None:
         if ids and not sure and not self._confirmed(len(ids)):
-            self.stdout.write("nothing was discarded")
+            self.stdout.write(json.dumps({"discarded": 0}) if as_json else "nothing was discarded")
             return
         discarded = self._letters.discard(ids)
         if as_json:
