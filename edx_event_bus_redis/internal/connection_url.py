@@ -17,7 +17,8 @@ SETTING = "EVENT_BUS_REDIS_CONNECTION_URL"
 
 _EXPECTED = (
     "expected redis://[[username]:password@]host[:port][/db], rediss://… for TLS, unix:///path/to/socket, "
-    "redis+sentinel://host[:port],host[:port]/service[/db] or redis+cluster://host[:port],host[:port]"
+    "redis+sentinel://host[:port],host[:port]/service[/db] or redis+cluster://host[:port],host[:port]; "
+    "'/', '?' and '#' of user and password are written as %2F, %3F and %23"
 )
 
 # Parameters that a URL may have. redis-py hands any other to the connection too, as text, where most do not work.
@@ -80,8 +81,6 @@ def redacted(url: str) -> str:
         nodes = _nodes(url, kind)
     except ValueError:
         return f"{scheme}://…"
-    if _is_cut_short(url):
-        return f"{scheme}://…"
     credentials = "***@" if "@" in parts.netloc else ""
     if scheme == "unix":
         return f"unix://{credentials}{path}"
@@ -135,10 +134,6 @@ def _checked_options(url: str) -> dict[str, Any]:
         _nodes(url, kind)
     except ValueError:
         raise ConfigurationError(f"setting {SETTING} {shown!r} is not usable: {_EXPECTED}") from None
-    if _is_cut_short(url):
-        raise ConfigurationError(
-            f"setting {SETTING} {shown!r}: '/', '?' and '#' of user and password are written as %2F, %3F and %23"
-        )
     if "connection_class" not in options:
         options["connection_class"] = Connection
     if kind is not Kind.SERVER:
@@ -169,7 +164,14 @@ def _is_cut_short(url: str) -> bool:
 
 
 def _alike(url: str) -> tuple[Kind, str]:
-    """Return of which kind a URL is, and one that says the same of the server itself, with the first host only."""
+    """
+    Return of which kind a URL is, and one that says the same of the server itself, with the first host only.
+
+    Raises:
+        ValueError: what is taken for hosts may be a part of the password.
+    """
+    if _is_cut_short(url):
+        raise ValueError("user or password seem to be cut short")
     scheme, separator, _ = url.partition("://")
     found = _SCHEME.fullmatch(scheme)
     if found is None:

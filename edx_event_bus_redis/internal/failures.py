@@ -1,7 +1,7 @@
 """
 The failures of one consumer: what is said of them, how long to wait after one, and when there are too many.
 
-What becomes of an event that failed is the business of ``outcomes``; of what is said, ``troubles`` does the most.
+What becomes of an event that failed is the business of ``outcomes``; what is said of the rest, of ``troubles``.
 """
 
 from __future__ import annotations

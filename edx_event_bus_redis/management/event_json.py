@@ -89,9 +89,6 @@ def _json_object(option: str, text: str) -> dict[str, Any]:
     return value
 
 
-# From JSON to the data that a signal is sent with.
-
-
 def _built(value: Any, expected: Any, path: str) -> Any:
     """Return the JSON value as an instance of the type that openedx-events' annotations ask for. Raises _Misfit."""
     if attrs.has(expected):

@@ -18,11 +18,6 @@ def streams_as_json(streams: Iterable[StreamStatus]) -> dict[str, Any]:
     return {"streams": [attrs.asdict(stream) for stream in streams]}
 
 
-def error_as_json(text: str | None) -> dict[str, Any]:
-    """Return why nothing is known."""
-    return {"time": round(time.time(), 3), "error": text}
-
-
 def looks_as_json(before: Look | None, after: Look, found: Iterable[Finding]) -> dict[str, Any]:
     """Return the same with what two looks tell: rates, what comes of them, and what is wrong."""
     document = {"time": round(after.time, 3), **streams_as_json(after.streams)}
@@ -35,3 +30,8 @@ def looks_as_json(before: Look | None, after: Look, found: Iterable[Finding]) ->
             told_of_group["seconds_to_done"] = getting_on.seconds_to_done
     document["findings"] = [{**attrs.asdict(each), "kind": each.kind.name.lower()} for each in found]
     return document
+
+
+def error_as_json(text: str | None) -> dict[str, Any]:
+    """Return why nothing is known."""
+    return {"time": round(time.time(), 3), "error": text}

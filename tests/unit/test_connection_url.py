@@ -77,6 +77,13 @@ def test_a_url_that_cannot_work_is_an_error_without_its_password(url: Any) -> No
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("url", ["redis://:secret#part@host", "redis://:42#part@host", "redis://:se/cret@host:6379/0"])
+def test_a_password_that_ends_the_host_is_told_how_to_write(url: str) -> None:
+    """Whether what is left of it is a port or none: the error says what to write."""
+    with pytest.raises(ConfigurationError, match="%2F, %3F and %23"):
+        connection_options(url)
+
+
 @pytest.mark.parametrize(
     "url",
     [
