@@ -47,7 +47,7 @@ class AgainStream(Stream):
         if not fields:
             return Entry(entry_id, fields)
         try:
-            entry = _delivered_again(entry_id, fields)
+            entry = delivered_again(entry_id, fields)
         except ValueError:
             # Not put here by this package. It is nobody's event, but has to be got rid of as one.
             entry = Entry(entry_id, fields, origin=entry_id)
@@ -56,7 +56,7 @@ class AgainStream(Stream):
         return entry._replace(fields=kept, size=size)
 
 
-def _delivered_again(entry_id: bytes, fields: list[bytes]) -> Entry:
+def delivered_again(entry_id: bytes, fields: list[bytes]) -> Entry:
     """Raises ValueError if this is no entry that is delivered again."""
     if fields[-_ADDED::2] != [_ORIGIN, _FAILURES, _HISTORY]:
         raise ValueError("no such entry")

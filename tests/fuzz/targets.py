@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
-from edx_event_bus_redis.internal.again import _delivered_again
+from edx_event_bus_redis.internal.again import delivered_again
 from edx_event_bus_redis.internal.codec import SignalCodec, codec_for
 from edx_event_bus_redis.internal.dead_letters import details
 from edx_event_bus_redis.internal.errors import EventTooLarge, UnusableMessageError
@@ -130,7 +130,7 @@ def letters(data: bytes) -> None:
         json.dumps(details(letter))
     # It is nobody's event if it cannot be read, and got rid of as one.
     with contextlib.suppress(ValueError):
-        _delivered_again(b"2-0", fields)
+        delivered_again(b"2-0", fields)
 
 
 def targets() -> dict[str, Callable[[bytes], None]]:
