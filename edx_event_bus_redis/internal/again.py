@@ -57,7 +57,7 @@ class AgainStream(Stream):
 
 
 def delivered_again(entry_id: bytes, fields: list[bytes]) -> Entry:
-    """Raises ValueError if this is no entry that is delivered again."""
+    """Return the entry as it was in the topic's stream, with what was added. Raises ValueError if nothing was."""
     if fields[-_ADDED::2] != [_ORIGIN, _FAILURES, _HISTORY]:
         raise ValueError("no such entry")
     origin, failures, history = fields[-_ADDED + 1 :: 2]
