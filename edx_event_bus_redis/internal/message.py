@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from uuid import UUID
 
 from openedx_events.data import EventsMetadata
 
 from edx_event_bus_redis.internal.errors import EventTooLarge, UnusableMessageError
 from edx_event_bus_redis.internal.headers import HEADER_NAMES, decode_headers, decode_usual_headers, encode_headers
-from edx_event_bus_redis.internal.log_lines import harmless
 from edx_event_bus_redis.internal.sizes import NO_LIMIT, size_of
 
 _EVENT_DATA, _EVENT_ID = b"event_data", b"id"
 _FIELD_NAMES = [*HEADER_NAMES, _EVENT_DATA]
-
-# Bytes of what stands in the place of a UUID.
-_LONGEST_ID = 100
 
 
 class Entry(NamedTuple):
@@ -50,10 +47,13 @@ class Entry(NamedTuple):
 
     @property
     def event_id(self) -> str | None:
-        """The event's id as the header field has it, for log lines; None if there is no such field."""
+        """The event's id, for log lines; None if there is none. What is no UUID may be anything, also personal data."""
         fields = self.fields or []
-        raw = dict(zip(fields[::2], fields[1::2], strict=False)).get(_EVENT_ID)
-        return None if raw is None else harmless(raw[:_LONGEST_ID].decode(errors="backslashreplace"))
+        raw = dict(zip(fields[::2], fields[1::2], strict=False)).get(_EVENT_ID, b"")
+        try:
+            return str(UUID(raw.decode()))
+        except ValueError:
+            return None
 
 
 class Message(NamedTuple):

@@ -15,7 +15,7 @@ from edx_event_bus_redis.internal.private import GroupStore
 from tests.support.consuming import ConsumerProcess
 from tests.support.dead_letters import dead_letters
 from tests.support.events import add_logins
-from tests.support.troubles import BOTH, NAMES, ends, fault_is_said_once, nothing_pending, said, wait_refused
+from tests.support.troubles import BOTH, NAMES, ends, fault_is_said_once, nothing_pending, said, wait_refused, wait_said
 from tests.support.waiting import wait_until
 
 
@@ -96,6 +96,7 @@ def test_a_command_that_is_not_allowed_is_waited_for(
     server_client.execute_command("ACL SETUSER", "default", *denied)
     ids += add_logins(server_client, stream_name, 10)
     if commands != "xpending":  # Asked for by nobody but scripts, and a script has its caller's permissions.
+        wait_said(consumer, *NAMES[workers])
         wait_refused(server_client, "NOPERM", 3 * (workers or 1))
 
     server_client.execute_command("ACL SETUSER", "default", *allowed)
@@ -145,6 +146,7 @@ def test_a_failover_is_waited_for(
         wait_until(lambda: other.client().xlen(stream_name) == 100, what="the stream is replicated")
         other.client().execute_command("REPLICAOF", "NO", "ONE")
         server_client.execute_command("REPLICAOF", "127.0.0.1", other.port)
+        wait_said(consumer, *NAMES[workers])
         wait_refused(server_client, "READONLY", 3 * (workers or 1))
         wait_until(lambda: server_client.info("replication")["master_link_status"] == "up", what="replication")
 
@@ -167,6 +169,7 @@ def test_a_stream_that_became_something_else_is_named(
     consumer.wait_handled(len(add_logins(server_client, stream_name, 5)))
     with server_client.pipeline() as both:
         both.delete(stream_name).set(stream_name, "of another type").execute()
+    wait_said(consumer, *NAMES[workers])
     wait_refused(server_client, "WRONGTYPE", 3 * (workers or 1))
     server_client.delete(stream_name)
 

@@ -66,6 +66,11 @@ def wait_refused(client: Redis, error: str, times: int) -> None:
     wait_until(lambda: refusals(client, error) >= before + times, what=f"{times} times {error}")
 
 
+def wait_said(consumer: ConsumerProcess, *names: str) -> None:
+    """Wait until each of these consumers has said that it has a fault."""
+    wait_until(lambda: {*names} <= said(consumer.log).keys(), what="each says so")
+
+
 def nothing_pending(client: Redis, stream: str, group: str = "group") -> None:
     """Wait until nothing is pending in the group."""
     wait_until(lambda: client.xpending(stream, group)["pending"] == 0, what="nothing pending")
