@@ -75,7 +75,7 @@ def test_a_group_that_falls_behind_is_warned_of(consume: Any, client: redis.Redi
     wait_until(lambda: "falls behind: " in pool.log, what="a warning")
 
     assert re.search(rf"Group group on stream {stream_name} falls behind: (8|9)\d of 100 entries unread", pool.log)
-    wait_until(lambda: "has caught up: 0 of 100 entries unread" in pool.log, what="it is over")
+    wait_until(lambda: re.search(r"has caught up: \d+ of 100 entries unread", pool.log), what="it is over")
 
 
 def test_what_a_destroyed_group_had_pending_is_in_the_ledger(
