@@ -28,8 +28,10 @@ from edx_event_bus_redis.internal.cluster import (
     SlotSSLConnection,
 )
 from edx_event_bus_redis.internal.connection_url import Address, Kind
+from edx_event_bus_redis.internal.errors import ServerError, ServerNotTrusted
 from edx_event_bus_redis.internal.sentinels import pool_by_sentinels
 from edx_event_bus_redis.internal.server import Server
+from edx_event_bus_redis.internal.server_errors import translated_errors
 
 # Commands whose replies are parsed by ``Stream``.
 _READ_RAW = (
@@ -50,6 +52,9 @@ _NO_SETINFO: dict[str, Any] = (
     else {"lib_name": None, "lib_version": None}
 )
 
+
+# Seconds in which a server says that it does not trust a certificate.
+_ALERT_SECONDS = 1.0
 
 # Bytes above which parts of a command are sent one by one; redis-py's own value.
 _BUFFER_CUTOFF = 6000
@@ -176,6 +181,35 @@ def _greet(connection: AbstractConnection) -> None:
     # Whatever is in the way between here and the server may not know it.
     with contextlib.suppress(redis.ResponseError):
         connection.read_response()
+
+
+def refusal_by_tls(client: redis.Redis) -> ServerNotTrusted | None:
+    """
+    Return that the server does not trust this side, if that is why it closes connections.
+
+    With TLS 1.3 it says so behind the handshake. To who has sent a command by then the connection is reset, and the
+    server's word is lost with it; so this one connects and listens.
+    """
+    if not issubclass(client.connection_pool.connection_class, SSLConnection):
+        return None
+    connection: Any = client.connection_pool.make_connection()
+    connection.redis_connect_func = _listen
+    try:
+        with translated_errors():
+            connection.connect()
+    except ServerNotTrusted as error:
+        return error
+    except ServerError:
+        pass
+    finally:
+        connection.disconnect()
+    return None
+
+
+def _listen(connection: Any) -> None:
+    # Not through redis-py's parser, which gets to know the socket when the connection greets.
+    connection._sock.settimeout(_ALERT_SECONDS)  # noqa: SLF001
+    connection._sock.recv(1)  # noqa: SLF001
 
 
 def _client(pool: redis.ConnectionPool) -> redis.Redis:

@@ -13,13 +13,14 @@ import redis
 
 from edx_event_bus_redis.internal import connection_url
 from edx_event_bus_redis.internal.alive import leases
-from edx_event_bus_redis.internal.client import make_client, reply_timeout
+from edx_event_bus_redis.internal.client import make_client, refusal_by_tls, reply_timeout
 from edx_event_bus_redis.internal.errors import (
     AccessRefused,
     ConfigurationError,
     NodeOfCluster,
     ServerError,
     ServerNotTrusted,
+    ServerUnavailable,
     TooManyErrors,
 )
 from edx_event_bus_redis.internal.group import set_up_group
@@ -107,11 +108,12 @@ def set_up(settings: ConsumerSettings, stop: Stop) -> Start | None:
                     "setting EVENT_BUS_REDIS_CONNECTION_URL: Redis refuses its user or password, or a command or key "
                     f"(needed are {stream.key} and {private_keys(stream.key)}*): {error}"
                 ) from None
-            except ServerError as error:
-                reason = _never_works(error)
+            except ServerError as failure:
+                found = (refusal_by_tls(client) if type(failure) is ServerUnavailable else None) or failure
+                reason = _never_works(found)
                 if reason is not None:
-                    raise ConfigurationError(f"setting {connection_url.SETTING}: {reason}: {error}") from None
-                seconds = troubles.happened(error)
+                    raise ConfigurationError(f"setting {connection_url.SETTING}: {reason}: {found}") from None
+                seconds = troubles.happened(found)
                 limit = settings.consecutive_errors_limit
                 if limit is not None and troubles.count >= limit:
                     raise TooManyErrors(f"Too many consecutive errors, exiting ({troubles.count} in a row)") from None
