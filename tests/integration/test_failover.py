@@ -78,8 +78,8 @@ def test_what_replicas_had_not_got_is_in_the_ledger(
         # Redis 7.0: of what was read in the last second before, the replica does not know that it was.
         (record,) = [record for _, record in client.xrange(ledger) if record[b"reason"] != b"trimmed"]
         assert record[b"reason"] == b"forgotten"
-        # About: what the workers do meanwhile is not seen in one moment.
-        assert abs(int(record[b"count"]) - len(lost)) <= 2
+        # About: what two workers handle between two looks of the monitor, the last of which was late, is not seen.
+        assert abs(int(record[b"count"]) - len(lost)) <= 10 < len(lost)
         first, last = split_id(record[b"first"]), split_id(record[b"last"])
         assert all(first <= split_id(before[each]) <= last for each in lost)
         assert load.taken.keys() <= {each.event_id for each in consumer.handled()}
