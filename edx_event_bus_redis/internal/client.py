@@ -190,10 +190,11 @@ def refusal_by_tls(client: redis.Redis) -> ServerNotTrusted | None:
     With TLS 1.3 it says so behind the handshake. To who has sent a command by then the connection is reset, and the
     server's word is lost with it; so this one connects and listens.
     """
-    if not issubclass(client.connection_pool.connection_class, SSLConnection):
+    pool = client.connection_pool
+    if not issubclass(pool.connection_class, SSLConnection):
         return None
-    connection: Any = client.connection_pool.make_connection()
-    connection.redis_connect_func = _listen
+    # None of the pool's, which may have as many as it may have.
+    connection = pool.connection_class(**{**pool.connection_kwargs, "redis_connect_func": _listen})
     try:
         with translated_errors():
             connection.connect()

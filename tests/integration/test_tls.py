@@ -113,7 +113,11 @@ def test_tls_that_cannot_work_is_a_bad_url(
         "no certificate": server.url(ssl_certfile="", ssl_keyfile=""),
     }
     # At the first try, though the server may reset a connection whose client it does not trust.
-    consumer = consume(url=urls[way], settings={"EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP": 60})
+    settings = {
+        "EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP": 60,
+        "EVENT_BUS_REDIS_CONNECTION_OPTIONS": {"max_connections": 1},
+    }
+    consumer = consume(url=urls[way], settings=settings)
 
     assert consumer.wait() == 2
     line = consumer.log.splitlines()[-1]
