@@ -78,14 +78,13 @@ class _Line:
         if first is None:
             first = self._first = self._make_first()
         now = time.time()
-        record = logging.LogRecord.__new__(logging.LogRecord)
-        attributes = vars(record)
-        attributes.update(first)
-        attributes.update(fields)
+        attributes = first | fields
         attributes["args"] = arguments
         attributes["created"] = now
         attributes["msecs"] = now * 1000 // 1 % 1000
         attributes["relativeCreated"] += (now - first["created"]) * 1000
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        record.__dict__ = attributes
         return record
 
     def _make_first(self) -> dict[str, Any]:

@@ -13,10 +13,11 @@ to somebody else's command.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
@@ -153,6 +154,52 @@ class Connections:
                 connection = kept.pop()
             except IndexError:
                 return
+
+
+class SentAhead:
+    """
+    A command that is sent now and whose reply is read later; meanwhile the client's other commands go another way.
+
+    Arguments:
+        client: of ``make_client``.
+        command: name and arguments.
+    """
+
+    def __init__(self, client: redis.Redis, *command: Any) -> None:
+        self._pool = client.connection_pool
+        self._connection: Connection | None = None
+        # Where there is only one connection it may be needed before the reply is read.
+        if self._pool.max_connections > 1:
+            with self._given_up_on_failure():
+                self._connection = self._pool.get_connection(*_FOR_COMMAND)
+                self._connection.send_command(*command)
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether it was sent, as far as is known, and its reply was not read."""
+        return self._connection is not None
+
+    def is_done(self) -> bool:
+        """Wait for the reply; return whether there is one that is no error. If not, only another try can tell why."""
+        with self._given_up_on_failure():
+            if self._connection is not None:
+                self._connection.read_response()
+                self._pool.release(self._connection)
+                self._connection = None
+                return True
+        return False
+
+    @contextlib.contextmanager
+    def _given_up_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.disconnect()
+                self._pool.release(connection)
+            if not isinstance(error, exceptions.RedisError | OSError):
+                raise
 
 
 class NotSent(Exception):

@@ -177,7 +177,10 @@ class Consumer:
         """Do what is due first, unless nothing is its business any more."""
         intake = self._intake
         self._failures.doing = Doing.READ
-        if not self._tenure.holds():
+        if self._tenure.is_due or self._unsettled is not None:
+            intake.hear()
+            self._tenure.holds()
+        if self._tenure.is_lost:
             self._progress.idle()
             self._stop.wait(_LONGEST_BLOCK)
         elif self._unsettled is not None:
@@ -186,9 +189,12 @@ class Consumer:
         elif not intake.ahead:
             self._read()
         # After a failure nothing new is begun before what was handled is acknowledged.
-        elif intake.acks.ids and (intake.is_stale or self._failures.in_trouble or intake.acks.is_over()):
+        elif intake.acks.count and (intake.is_stale or self._failures.in_trouble):
             self._failures.doing = Doing.READ
             intake.acknowledge()
+        elif intake.acks.is_over():
+            self._failures.doing = Doing.READ
+            intake.send_acknowledgements()
         elif intake.is_stale:
             intake.forget_what_is_ahead()
         else:
@@ -341,15 +347,15 @@ class Consumer:
     def _leave(self, *, in_order: bool) -> None:
         """Close the books as far as the server lets it, and leave word of what stays pending under this name."""
         ahead, acks = self._intake.ahead, self._intake.acks
-        left = len(ahead) + len(acks.ids)
-        if self._failures.in_trouble and not acks.ids and self._unsettled is None:
+        left = len(ahead) + acks.count
+        if self._failures.in_trouble and not acks.count and self._unsettled is None:
             # Nothing would be saved by waiting for a server that does not answer.
             self._progress.held(left)
             return
         try:
             left = self._close_the_books(in_order=in_order)
         except ServerError as error:
-            COULD_NOT_FINISH.log(logger, consumer_name=self._name, handled=len(acks.ids), ahead=len(ahead), error=error)
+            COULD_NOT_FINISH.log(logger, consumer_name=self._name, handled=acks.count, ahead=len(ahead), error=error)
         self._progress.held(left)
 
     def _close_the_books(self, *, in_order: bool) -> int:

@@ -10,12 +10,12 @@ import mmap
 from collections.abc import Iterable, Sequence
 
 from edx_event_bus_redis.internal.message import Entry
-from edx_event_bus_redis.internal.pace import LARGEST_BATCH
+from edx_event_bus_redis.internal.pace import BATCH_LIMIT
 from edx_event_bus_redis.internal.protocols import Held
 
 # Two numbers of 64 bits, what is between them, and what is between two ids.
 _ID_BYTES = 20 + 1 + 20 + 1
-_TEXT_BYTES = (LARGEST_BATCH * _ID_BYTES + 7) // 8 * 8
+_TEXT_BYTES = (BATCH_LIMIT * _ID_BYTES + 7) // 8 * 8
 
 # Positions of the numbers before the text: entries not finished, bytes of the text, whether they are delivered again.
 _LEFT, _LENGTH, _AGAIN = range(3)
@@ -31,7 +31,7 @@ class Holding:
         self._text = memory[_NUMBERS_BYTES:]
 
     def took(self, entries: Sequence[Entry]) -> None:
-        """Take note of what was read, LARGEST_BATCH entries of one stream at the most; those before are finished."""
+        """Take note of what was read, BATCH_LIMIT entries of one stream at the most; those before are finished."""
         text = b" ".join([entry.id for entry in entries])
         numbers = self._numbers
         numbers[_LEFT] = 0

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from edx_event_bus_redis.internal.connections import SentAhead
 from edx_event_bus_redis.internal.errors import AccessRefused, ServerError, ServerUnavailable
 from edx_event_bus_redis.internal.failures import Doing, Failures
 from edx_event_bus_redis.internal.ledger import Ledger
@@ -84,6 +85,7 @@ class Intake:
         self._topics_turn = False
         self.ahead: deque[Entry] = deque()
         self.acks = AckWindow()
+        self._sent: SentAhead | None = None
 
     def read(self, count: int, block: float) -> None:
         """
@@ -100,6 +102,7 @@ class Intake:
             return
         self._topics_turn = False
         self._failures.doing = Doing.READ
+        self.hear()
         # Only what came from the topic's stream can be acknowledged together with a read of it.
         if self.acks.ids and self._from is not self._reader:
             self.acknowledge()
@@ -112,13 +115,37 @@ class Intake:
         self._take(Batch(reader.stream.parsed(entries), [], left_by=LeftBy.PREDECESSOR), reader)
 
     def acknowledge(self) -> None:
-        """Send the acknowledgements that wait, if there are any."""
+        """Send the acknowledgements that wait, if there are any, and wait until they are done."""
+        self.hear()
         if self.acks.ids:
             doing, self._failures.doing = self._failures.doing, Doing.READ
             self._from.acknowledge(self.acks.ids)
             self._failures.doing = doing
             self.acks.clear()
             self._say_what_is_held()
+
+    def send_acknowledgements(self) -> None:
+        """Send those that wait, and go on without the reply: see ``hear``. One that is not good is waited for."""
+        sent = self._from.send_acknowledgement(self.acks.ids) if self.hear() else None
+        if sent is not None and sent.is_on_its_way:
+            self._sent = sent
+            self.acks.were_sent()
+        else:
+            self.acknowledge()
+
+    def hear(self) -> bool:
+        """
+        Wait for the reply to what was sent, if there was something: to be called before other commands.
+
+        They would need another connection. Returns False if the server did not do it: then it is still to be sent.
+        """
+        if self._sent is None:
+            return True
+        done = self._sent.is_done()
+        self._sent = None
+        self.acks.were_answered(done=done)
+        self._say_what_is_held()
+        return done
 
     def next_is_done(self) -> None:
         """Let go of the next entry: it is handled, or somebody else's business."""
@@ -151,7 +178,7 @@ class Intake:
         self._again_reader.failed()
 
     def _say_what_is_held(self) -> None:
-        self._progress.held(len(self.ahead), len(self.acks.ids))
+        self._progress.held(len(self.ahead), self.acks.count)
 
     def _try_again_stream(self, count: int, now: float) -> bool:
         """Read what is to be delivered again; return whether there was something, False if that cannot be known."""

@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from edx_event_bus_redis.internal.connections import SentAhead
 from edx_event_bus_redis.internal.errors import AccessRefused, ServerUnavailable, SlotSplit
 from edx_event_bus_redis.internal.ledger import Ledger
 from edx_event_bus_redis.internal.message import Entry
@@ -91,6 +92,10 @@ class Reader:
     def acknowledge(self, ids: Sequence[bytes]) -> None:
         """Acknowledge entries. Raises ServerError and its subclasses."""
         self.stream.acknowledge(self._group, ids)
+
+    def send_acknowledgement(self, ids: Sequence[bytes]) -> SentAhead:
+        """Have entries acknowledged, without waiting for the reply. Raises nothing: what is returned tells."""
+        return self.stream.send_acknowledgement(self._group, ids)
 
     def begin_again(self) -> None:
         """Say that what was read is forgotten: it is still pending, unless somebody has claimed it meanwhile."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import redis
 from redis import exceptions
 
+from edx_event_bus_redis.internal.connections import SentAhead
 from edx_event_bus_redis.internal.errors import GroupMissing
 from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.names import group_key
@@ -260,6 +261,10 @@ class Stream:
         """Acknowledge entries, in one round trip."""
         with translated_errors(self.key):
             self._client.execute_command("XACK", self.key, group, *ids)
+
+    def send_acknowledgement(self, group: str, ids: Sequence[bytes]) -> SentAhead:
+        """Have entries acknowledged, without waiting for the reply. Raises nothing: what is returned tells."""
+        return SentAhead(self._client, "XACK", self.key, group, *ids)
 
     def read_pending(self, group: str, consumer: str, after: bytes, count: int) -> list[Entry]:
         """

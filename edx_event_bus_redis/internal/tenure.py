@@ -41,11 +41,16 @@ class Tenure:
         self._sure_until = float("-inf")
         self.is_lost = False
 
+    @property
+    def is_due(self) -> bool:
+        """Whether ``holds`` is going to ask the server."""
+        return self._lease is not None and not self.is_lost and time.monotonic() >= self._sure_until
+
     def holds(self) -> bool:
         """Return whether the name is the worker's own; if that is not sure, renew the lease. Raises ServerError."""
-        if self._lease is not None and not self.is_lost:
+        if self.is_due:
+            assert self._lease is not None
             asked = time.monotonic()
-            if asked >= self._sure_until:
-                self.is_lost = not self._lease.renew({})
-                self._sure_until = asked + _SURE_SECONDS
+            self.is_lost = not self._lease.renew({})
+            self._sure_until = asked + _SURE_SECONDS
         return not self.is_lost
