@@ -89,7 +89,8 @@ class GracefulStop:
 
     def kill_all(self) -> None:
         """Kill every child that is left."""
-        self._kill_workers(Cause(-signal.SIGKILL))
+        # Whatever they had in hand, it is not what has killed them.
+        self._kill_workers(Cause(-signal.SIGKILL, overstayed=self.seconds))
         if self._monitor is not None:
             kill([self._monitor])
 

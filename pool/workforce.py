@@ -88,7 +88,7 @@ class Workforce:
             if worker is None or last is not None:
                 continue
             if stopping:
-                if worker.death.cause.exit_code:
+                if worker.death.cause.exit_code or worker.death.item is not None:
                     self._tell_death(shard, worker, None)
                 continue
             if not shard.wanted:

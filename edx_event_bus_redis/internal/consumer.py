@@ -30,6 +30,7 @@ import redis
 from edx_event_bus_redis.internal.again import AgainStream
 from edx_event_bus_redis.internal.audit_log import AuditLog
 from edx_event_bus_redis.internal.board import Board
+from edx_event_bus_redis.internal.death import Death
 from edx_event_bus_redis.internal.dispatch import emit, is_known, prepare
 from edx_event_bus_redis.internal.errors import (
     EventBusRedisError,
@@ -53,7 +54,7 @@ from edx_event_bus_redis.internal.protocols import Progress, Stop
 from edx_event_bus_redis.internal.reader import Reader
 from edx_event_bus_redis.internal.spans import CONSUME, EMIT, span
 from edx_event_bus_redis.internal.stream import Stream
-from edx_event_bus_redis.internal.suspects import Death, Suspects
+from edx_event_bus_redis.internal.suspects import Suspects
 from edx_event_bus_redis.internal.takeover import Membership, TakeOver
 from edx_event_bus_redis.internal.telemetry import RunContext
 from edx_event_bus_redis.internal.tenure import Tenure
@@ -276,7 +277,7 @@ class Consumer:
             if death is not None and not self._quiet:
                 self._outcomes.started_again(entry, starts, death)
             return True
-        self._outcomes.killed(entry, -starts, self._suspects.death_by(entry))
+        self._outcomes.killed(entry, -starts, self._suspects.last_death_by(entry, -starts))
         self._suspects.clear(entry)
         self._intake.next_is_done()
         self._progress.disposed_of(_known_type(message))

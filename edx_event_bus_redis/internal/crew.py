@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from edx_event_bus_redis.internal.counts import WorkerCounts
+from edx_event_bus_redis.internal.death import Death as EntryDeath
 from edx_event_bus_redis.internal.holdings import Holding, Holdings
 from edx_event_bus_redis.internal.message import Entry, join_id, split_id
 from edx_event_bus_redis.internal.names import shard_consumer_name
 from edx_event_bus_redis.internal.protocols import Held, InHand, WorkerLook
-from edx_event_bus_redis.internal.suspects import Death as EntryDeath
 from pool import COMMON_KINDS, REST, Death, Item, ServiceManager, Slot, Slots, State
 
 

@@ -280,6 +280,12 @@ NAME_IS_KEPT = Line(
     "name_is_kept",
     "Pool %(pool)s could not give its name back, the lease ends by itself: %(error)r",
 )
+DEATHS_NOT_COUNTED = Line(
+    _WARNING,
+    "deaths_not_counted",
+    "Pool %(pool)s: how %(count)d [count: entry|entries] of stream %(stream)s ended [count: its worker|their workers] "
+    "could not be kept for group %(group)s: %(error)r",
+)
 SUCCESSOR_CANNOT_CONNECT = Line(
     _ERROR,
     "successor_cannot_connect",

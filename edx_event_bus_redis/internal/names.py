@@ -71,9 +71,10 @@ def group_key(stream: str, kind: str, group: str) -> str:
     A stream that has a hash tag itself lends it to the key: ``{<tag>}{<stream>}:<kind>:<group>``.
 
     Kinds: ``dead`` (dead letters), ``later`` (events that wait for their retry), ``again`` (events to be delivered to
-    this group again), ``starts`` (how often suspects were started), ``left`` (when consumers left on purpose), ``lost``
-    (the ledger of losses), ``read`` (how much the group has read, while the server does not know it), ``taken``
-    (what was taken over lately, and from whom), ``pools`` (the pools that the group has or had).
+    this group again), ``starts`` (how often suspects were started, and how a worker died of one), ``left`` (when
+    consumers left on purpose), ``lost`` (the ledger of losses), ``read`` (how much the group has read, while the server
+    does not know it), ``taken`` (what was taken over lately, and from whom), ``pools`` (the pools that the
+    group has or had).
     """
     return f"{private_keys(stream)}{kind}:{group}"
 

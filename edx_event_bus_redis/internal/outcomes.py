@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
+from edx_event_bus_redis.internal.death import Death, innermost
 from edx_event_bus_redis.internal.delivery import Retry, decide
 from edx_event_bus_redis.internal.errors import EventBusRedisError, ReceiverError
 from edx_event_bus_redis.internal.letter import encode_facts
@@ -15,13 +16,14 @@ from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.options import ConsumerSettings
 from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.protocols import Progress
-from edx_event_bus_redis.internal.suspects import Death
 
 logger = logging.getLogger(__name__)
 
-# Characters that a dead letter keeps: of a traceback's end, of a stack's, which comes first there, and of a message.
+# Characters that a dead letter keeps: of a traceback's end, and of a message.
 _TRACEBACK_TAIL = 4000
 _MESSAGE_HEAD = 1000
+
+_UNKNOWN = "its process ended with it in hand, nobody knows how"
 
 
 class Outcomes:
@@ -73,11 +75,28 @@ class Outcomes:
         starts = self._settings.max_deliveries
         STARTED_AGAIN.log(logger, **self._which(entry), start=start, starts=starts, cause=death.cause)
 
-    def killed(self, entry: Entry, starts: int, death: Death) -> None:
-        """Make a dead letter of an entry whose workers died. Raises ServerError as ``failed`` does."""
-        facts = {"worker_exit": death.worker_exit, "traceback": innermost(death.stack)[:_TRACEBACK_TAIL]}
+    def killed(self, entry: Entry, starts: int, known: tuple[int, Death] | None) -> None:
+        """
+        Make a dead letter of an entry whose workers died. Raises ServerError as ``failed`` does.
+
+        Arguments:
+            entry: in hand.
+            starts: that it had.
+            known: the last start of which it is known how the worker died, and how; None if it is of none.
+        """
         each = "its only start" if starts == 1 else f"each of {starts} starts"
-        self._bury(entry, f"{death.cause}, at {each}", starts, facts)
+        if known is None:
+            cause, facts = f"{_UNKNOWN}, at {each}", {"worker_exit": "unknown"}
+        else:
+            start, death = known
+            cause, worker_exit, stack = f"{death.cause}, at {each}", death.worker_exit, innermost(death.stack)
+            if start < starts:
+                # What is known of an earlier start says nothing for certain of the last one.
+                cause = f"{_UNKNOWN}, at the last of {starts} starts; of start {start} it is known: {death.cause}"
+                worker_exit = f"unknown, {worker_exit} at start {start}"
+                stack = stack and f"At start {start}:\n{stack}"
+            facts = {"worker_exit": worker_exit, "traceback": stack}
+        self._bury(entry, cause, starts, facts)
 
     def _bury(self, entry: Entry, cause: str, deliveries: int, facts: Mapping[str, str]) -> None:
         added = encode_facts(entry, cause=cause, deliveries=deliveries, consumer=self._consumer_name, **facts)
@@ -93,15 +112,6 @@ class Outcomes:
             "stream": self._stream,
             "group": self._settings.group,
         }
-
-
-def innermost(stack: str) -> str:
-    """
-    Return a stack from the thread on that was at work, whose innermost call comes first.
-
-    The fault handler writes the other threads before it.
-    """
-    return stack[max(0, stack.find("Current thread")) :]
 
 
 def _described(error: EventBusRedisError) -> dict[str, str]:

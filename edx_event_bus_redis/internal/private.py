@@ -3,7 +3,7 @@ What a group has for itself beside the topic's stream, all in its hash slot:
 
 ``later``   events that wait for their retry, by the time at which they are due (sorted set)
 ``again``   events to be delivered to this group again: retries that are due, and replayed dead letters (stream)
-``starts``  how often suspects were started, of which a worker may have died (hash)
+``starts``  how often suspects were started, of which a worker may have died, and how one did, if it is known (hash)
 ``dead``    dead letters (stream)
 ``left``    when consumers left on purpose that had something (hash; ``stream.py`` reads it, as setting up does)
 ``taken``   pending entries that were taken from consumers which may not know it (sorted set; for a day)
@@ -14,6 +14,7 @@ groups never see it again, and it survives that the topic's stream is trimmed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from redis.commands.core import Script
 
 from edx_event_bus_redis.internal import outcome_scripts, scripts
 from edx_event_bus_redis.internal.again import again_fields
+from edx_event_bus_redis.internal.death import Death, encode_death, parse_death
 from edx_event_bus_redis.internal.errors import EventGone
 from edx_event_bus_redis.internal.letter import MOST_PARTS, DeadLetter, decoded, stored
 from edx_event_bus_redis.internal.losses import Loss
@@ -32,6 +34,9 @@ from edx_event_bus_redis.internal.sizes import NO_LIMIT, READ_AHEAD_BYTES
 
 # Entries moved from later to again in one step.
 _PROMOTE_LIMIT = 100
+
+# What is kept of a suspect of which it is known how a worker died; see ``scripts``.
+_KNOWN_DEATH = re.compile(rb"\d+ (\d{1,9}) (.+)", re.DOTALL)
 
 # Events that wait of which the origins are looked at.
 _MOST_ORIGINS = 500
@@ -233,11 +238,23 @@ class GroupStore:
             counts = self._client.hmget(self.starts, [_field(entry) for entry in entries])
         return {entry.id for entry, count in zip(entries, counts, strict=True) if count is not None}
 
-    def count_death(self, entry_id: bytes, *, again: bool) -> None:
-        """Count the start that a worker has died of, if none of the entry is counted yet and it is still pending."""
-        source = self.again if again else self._stream
+    def count_death(self, death: Death) -> None:
+        """
+        Count the start that a worker of this consumer's name has died of, if none of the entry is counted yet, and keep
+        how it died, if the entry is still pending. It may be called again.
+        """
+        source = self.again if death.again else self._stream
         with translated_errors(source, self.starts):
-            self._count_death(keys=[source, self.starts], args=[self._group, entry_id, int(again)])
+            about: list[str | bytes | int] = [self._group, death.entry_id, int(death.again), self._consumer]
+            self._count_death(keys=[source, self.starts], args=[*about, encode_death(death)])
+
+    def known_death(self, entry: Entry) -> tuple[int, Death] | None:
+        """Return the last start of an entry of which it is known how a worker died, and how; None if there is none."""
+        with translated_errors(self.starts):
+            (kept,) = self._client.hmget(self.starts, [_field(entry)])
+        found = _KNOWN_DEATH.fullmatch(kept) if isinstance(kept, bytes) else None
+        death = parse_death(entry.id, found[2], again=entry.origin is not None) if found else None
+        return (int(found[1]), death) if found and death else None
 
     def mark_suspects(self, entries: Sequence[Entry]) -> None:
         """Make suspects of entries, not none, that are no suspects yet: each may have been started without a count."""

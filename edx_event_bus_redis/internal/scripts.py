@@ -16,10 +16,11 @@ from edx_event_bus_redis.internal.sizes import SHORT_BYTES, SHORT_PARTS
 # something: what cannot be acknowledged, as of a key that is no stream, would be put elsewhere again and again. The
 # entry of a group's own stream is deleted as well.
 FINISH = """
+-- Returns as well for whom it is pending.
 local function unfinished(stream, group, id)
   local pending = redis.pcall('XPENDING', stream, group, id, id, 1)
   if pending.err and not string.find(pending.err, 'NOGROUP', 1, true) then error(pending.err, 0) end
-  return pending.err ~= nil or #pending > 0
+  return pending.err ~= nil or #pending > 0, pending[1] and pending[1][2]
 end
 local function finish(stream, starts, group, id, again)
   redis.call('XACK', stream, group, id)
@@ -230,14 +231,32 @@ end
 return {number, origins}
 """
 
-# Counts the start that a worker has died of, if none of the entry is counted yet and it is still to be finished.
-# KEYS: stream of the entry, starts. ARGV: group, id, again.
+# What is kept of a suspect is '<starts counted>', or '<starts counted> <start> <record>' if it is known what the worker
+# died of at one of them: at the last start of which that is known. Returns the number, and the rest.
+_COUNTED = """
+local function counted(starts, field)
+  local number, rest = string.match(redis.call('HGET', starts, field) or '', '^(%d+)(.*)$')
+  return tonumber(number) or 0, rest or ''
+end
+"""
+
+# Counts the start that a worker has died of, if none of the entry is counted yet and it is still to be finished, and
+# keeps how it died. It may be asked for again. KEYS: stream of the entry, starts. ARGV: group, id, again, consumer that
+# died, record of its death.
 COUNT_DEATH = (
     FINISH
+    + _COUNTED
     + """
-if not unfinished(KEYS[1], ARGV[1], ARGV[2]) then return end
+local is_unfinished, owner = unfinished(KEYS[1], ARGV[1], ARGV[2])
+if not is_unfinished then return end
 local field = ARGV[3] .. '/' .. ARGV[2]
-if (tonumber(redis.call('HGET', KEYS[2], field) or 0) or 0) == 0 then redis.call('HSET', KEYS[2], field, 1) end
+local number, rest = counted(KEYS[2], field)
+number = math.max(1, number)
+local start = number
+-- Whoever has it now may have begun it, and the start that is counted last may be that one.
+if owner and owner ~= ARGV[4] then start = math.max(1, number - 1) end
+if start >= (tonumber(string.match(rest, '^ (%d+) ')) or 0) then rest = ' ' .. start .. ' ' .. ARGV[5] end
+redis.call('HSET', KEYS[2], field, number .. rest)
 """
 )
 
@@ -250,13 +269,16 @@ for _, field in ipairs(ARGV) do redis.call('HSETNX', KEYS[1], field, 0) end
 # Counts a start of a suspect before it happens. One whose count is 0 is reckoned to have been started so many times
 # without being counted, but these alone are never enough. KEYS: starts. ARGV: field, most starts, uncounted starts.
 # Returns the number of this start, or minus the number of starts if there are enough of them.
-BEGIN_SUSPECT = """
-local counted = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0) or 0
-local starts = math.max(counted, tonumber(ARGV[3]))
-if counted > 0 and counted >= tonumber(ARGV[2]) then return -counted end
-redis.call('HSET', KEYS[1], ARGV[1], starts + 1)
-return starts + 1
+BEGIN_SUSPECT = (
+    _COUNTED
+    + """
+local number, rest = counted(KEYS[1], ARGV[1])
+if number > 0 and number >= tonumber(ARGV[2]) then return -number end
+local start = math.max(number, tonumber(ARGV[3])) + 1
+redis.call('HSET', KEYS[1], ARGV[1], start .. rest)
+return start
 """
+)
 
 # Hands a dead letter to its group again. KEYS: dead, again, the topic's stream if it is needed. ARGV: group, id of the
 # dead letter, how many of its fields are the original ones, the id of the entry in the topic's stream that has them if

@@ -2,7 +2,8 @@
 Entries that may have killed a worker: each of their starts is counted in Redis before it happens.
 
 1. What the predecessor of this worker had in hand when it died is certain: the supervisor says so. It is counted first
-   of all, because nobody but this worker knows. All else that it left was merely read ahead.
+   of all, because nobody but this worker knows, and how it died is kept with the count, for whoever has to tell of it
+   later. All else that it left was merely read ahead.
 2. When a whole pool died nobody is left who knows, so everything that it left is suspect. Each is reckoned to have been
    started once, without being counted, which would cost every event a round trip. One that was merely read ahead is
    handled and forgotten; one that does kill gets a start less than it might, but never none.
@@ -16,35 +17,10 @@ Entries that may have killed a worker: each of their starts is counted in Redis 
 
 from __future__ import annotations
 
-import attrs
-
+from edx_event_bus_redis.internal.death import Death
 from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.reader import Batch, LeftBy
-
-
-@attrs.frozen
-class Death:
-    """
-    How the predecessor of this worker died.
-
-    Attributes:
-        entry_id: what it had in hand.
-        again: whether that was delivered again, from the group's own stream.
-        cause: in words.
-        worker_exit: name of the signal or exit status.
-        stack: Python stack that it hung in, empty if unknown.
-    """
-
-    entry_id: bytes
-    again: bool
-    cause: str
-    worker_exit: str
-    stack: str = ""
-
-
-# The last of them, at least: whoever knew how is gone too, or there was no supervisor.
-_UNKNOWN = "its process ended with it in hand, nobody knows how"
 
 
 class Suspects:
@@ -68,7 +44,7 @@ class Suspects:
     def count_death(self) -> None:
         """Count the start that the predecessor died of. Raises ServerError; it may be called again."""
         if self._death is not None:
-            self._store.count_death(self._death.entry_id, again=self._death.again)
+            self._store.count_death(self._death)
 
     def look_at(self, batch: Batch) -> None:
         """Find the suspects among what was pending before. Raises ServerError."""
@@ -100,9 +76,14 @@ class Suspects:
         """Return how the predecessor died of the entry, None if it did not."""
         return self._death if self._died_of(entry) else None
 
-    def death_by(self, entry: Entry) -> Death:
-        """Return how the entry killed, as far as anybody knows."""
-        return self.certain_death_by(entry) or Death(entry.id, entry.origin is not None, _UNKNOWN, "unknown")
+    def last_death_by(self, entry: Entry, starts: int) -> tuple[int, Death] | None:
+        """
+        Return the last of so many starts of which it is known how the entry killed, and how; None if it is of none.
+
+        Raises ServerError. At a later start whoever knew how is gone too, or there was no supervisor.
+        """
+        certain = self.certain_death_by(entry)
+        return self._store.known_death(entry) if certain is None else (starts, certain)
 
     def _died_of(self, entry: Entry) -> bool:
         death = self._death

@@ -19,6 +19,7 @@ from edx_event_bus_redis.internal.board import Board
 from edx_event_bus_redis.internal.crew import ServiceProgress
 from edx_event_bus_redis.internal.errors import ConfigurationError, TooManyErrors
 from edx_event_bus_redis.internal.holdings import Holdings
+from edx_event_bus_redis.internal.last_deaths import LastDeaths
 from edx_event_bus_redis.internal.log_lines import (
     CONSUMERS_DISABLED,
     FAILED,
@@ -40,6 +41,7 @@ from edx_event_bus_redis.internal.start import connect, give_back, set_up
 from edx_event_bus_redis.internal.takeover import Membership
 from edx_event_bus_redis.internal.telemetry import consumer_logger
 from pool import (
+    Event,
     Outcome,
     PoolConfig,
     ServiceManager,
@@ -184,19 +186,26 @@ def _supervise(settings: ConsumerSettings, workers: int, cursor: bytes, membersh
         deaths_per_item=settings.max_deliveries,
     )
     pool_log = PoolLog(membership.name)
+    last_deaths = LastDeaths(settings, membership.name)
+
+    def tell(event: Event) -> None:
+        for hear in (pool_log.log, last_deaths.note):
+            hear(event)
+
     processes = PoolProcesses(settings, membership, cursor, config.most, pool_log)
     supervisor = Supervisor(
         config,
         processes.work,
         processes.watch,
         prepare=processes.prepare,
-        on_event=pool_log.log,
+        on_event=tell,
         before_fork=close_what_is_not_shared,
         on_wake=pool_log.keep_time,
         service_manager=ServiceManager(),
     )
     load_what_workers_share(settings, membership.name)
     outcome = supervisor.run()
+    last_deaths.leave_word(supervisor.slots, has_name=outcome is not Outcome.START_ANEW)
     if outcome is Outcome.GAVE_UP:
         raise SystemExit(EXIT_GAVE_UP)
     return outcome

@@ -1,6 +1,7 @@
 """Events that kill their worker or hang: started so many times, then dead letters; others are never blamed."""
 
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import redis
 
 from devtools.server import EmbeddedServer
 from edx_event_bus_redis.internal.client import make_client
+from edx_event_bus_redis.internal.death import Death
 from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.reader import Batch, LeftBy
-from edx_event_bus_redis.internal.suspects import Death, Suspects
+from edx_event_bus_redis.internal.suspects import Suspects
 from tests.support.dead_letters import dead_letters
 from tests.support.events import add_batch, add_logins
 from tests.support.waiting import wait_until
@@ -249,5 +251,191 @@ def test_a_likely_start_becomes_a_certain_one(url: str, stream_name: str) -> Non
     Suspects(store, 2, None, replaces=False).look_at(Batch([entry], [], left_by=LeftBy.PREDECESSOR))
     Suspects(store, 2, Death(b"1-1", again=False, cause="", worker_exit="SIGKILL"), replaces=True).count_death()
 
-    assert client.hget(store.starts, "0/1-1") == b"1"
+    assert store.begin_suspect(entry, most=1, uncounted=1) == -1
+    client.delete(store.starts)
+
+
+UNKNOWN = "its process ended with it in hand, nobody knows how"
+
+
+def test_a_dead_letter_names_a_death_that_another_pool_has_seen(
+    consume: Any, client: redis.Redis, stream_name: str
+) -> None:
+    """The pool that makes it knows nothing of the death but what is kept in Redis: cause, exit and stack."""
+    pool = consume(workers=1, max_deliveries=3, handler_timeout=0.5, shutdown_timeout=0.5).wait_running(1)
+    add_logins(client, stream_name, 1, "hang")
+    wait_until(lambda: len(pool.begun()) == 2, what="a death is counted")
+    assert pool.stop() == 0
+
+    consume(workers=1, max_deliveries=2, check_backlog=True)
+
+    (letter,) = buried(client, stream_name)
+    assert re.fullmatch(r"not done within .+ s when its worker had to leave, at each of 2 starts", letter["dead_cause"])
+    assert letter["dead_worker_exit"].startswith("not done within")
+    assert "in _hang\n" in letter["dead_traceback"]
+    assert letter["dead_deliveries"] == "2"
+    wait_until(lambda: not client.hgetall(f"{{{stream_name}}}:starts:group"), what="nothing is kept")
+
+
+def test_a_dead_letter_does_not_take_a_later_death_for_known(
+    consume: Any, client: redis.Redis, stream_name: str, tmp_path: Path
+) -> None:
+    """A worker dies of the event, and then the whole pool with the event in hand: the two are told apart."""
+    go = tmp_path / "go"
+    pool = consume(workers=1, max_deliveries=3).wait_running(1)
+    (poison,) = add_logins(client, stream_name, 1, f"wait:{go},kill")
+    wait_until(lambda: len(pool.begun()) == 1, what="it has begun")
+    psutil.Process(pool.worker_pids()[0]).kill()
+    wait_until(lambda: len(pool.begun()) == 2, what="it has begun again")
+    pool.process.kill()
+    pool.wait()
+
+    consume(workers=1, max_deliveries=2, check_backlog=True)
+
+    (letter,) = buried(client, stream_name)
+    known = "killed its worker: SIGKILL"
+    assert letter["dead_cause"] == f"{UNKNOWN}, at the last of 2 starts; of start 1 it is known: {known}"
+    assert letter["dead_worker_exit"] == "unknown, SIGKILL at start 1"
+    assert (letter["id"], letter["dead_traceback"]) == (poison, "")
+
+
+@pytest.mark.parametrize(
+    ("order", "cause"),
+    [
+        ("until_asked:{gone},kill", "killed its worker: SIGKILL"),
+        ("until_asked:{gone},exit:0", "ended its worker: exit status 0"),
+        ("hang", "not done within"),
+    ],
+)
+def test_a_pool_that_stops_leaves_word_of_what_its_workers_died_of(
+    consume: Any, client: redis.Redis, stream_name: str, tmp_path: Path, order: str, cause: str
+) -> None:
+    """Nobody is forked any more who could count the death; the next pool names it all the same."""
+    pool = consume(workers=1, max_deliveries=1, shutdown_timeout=1.0).wait_running(1)
+    add_logins(client, stream_name, 1, order.format(gone=tmp_path / "gone"))
+    wait_until(pool.begun, what="it has begun")
+    assert pool.stop() == 0
+
+    consume(workers=1, max_deliveries=1, check_backlog=True)
+
+    (letter,) = buried(client, stream_name)
+    assert letter["dead_cause"].startswith(cause)
+    assert letter["dead_cause"].endswith(", at its only start")
+    assert len(pool.begun()) == 1
+
+
+def test_a_worker_that_was_killed_because_somebody_insisted_is_not_said_to_have_died_of_its_event(
+    consume: Any, client: redis.Redis, stream_name: str
+) -> None:
+    """The second signal kills at once; what is kept of the event is that it was not done by then."""
+    pool = consume(workers=1, max_deliveries=1, shutdown_timeout=1000).wait_running(1)
+    add_logins(client, stream_name, 1, "hang")
+    wait_until(pool.begun, what="it has begun")
+    pool.terminate()
+    wait_until(lambda: "stopping (SIGTERM)" in pool.log, what="the stop has begun")
+    pool.terminate(signal.SIGINT)
+    assert pool.wait() == 0
+
+    consume(workers=1, max_deliveries=1, check_backlog=True)
+
+    (letter,) = buried(client, stream_name)
+    assert letter["dead_cause"].startswith("not done within")
+
+
+def test_a_pool_that_stops_while_redis_is_away_says_that_it_left_no_word(
+    consume: Any, own_server: EmbeddedServer, stream_name: str, tmp_path: Path
+) -> None:
+    """It ends with status 0 all the same; the next start knows nothing of the death."""
+    client, gone = own_server.client(), tmp_path / "gone"
+    pool = consume(url=own_server.url, workers=1, max_deliveries=1).wait_running(1)
+    add_logins(client, stream_name, 1, f"until_asked:{gone},kill")
+    wait_until(pool.begun, what="it has begun")
+    own_server.freeze()
+    try:
+        assert pool.stop() == 0
+    finally:
+        own_server.thaw()
+
+    assert "how 1 entry of stream" in pool.log
+    assert "ended its worker could not be kept for group group" in pool.log
+    consume(url=own_server.url, workers=1, max_deliveries=1, check_backlog=True)
+    (letter,) = buried(client, stream_name)
+    assert letter["dead_cause"] == f"{UNKNOWN}, at its only start"
+    assert letter["dead_worker_exit"] == "unknown"
+
+
+def test_a_pool_whose_deaths_are_counted_does_not_connect_again(
+    consume: Any, own_server: EmbeddedServer, stream_name: str
+) -> None:
+    """A replacement has handled something since: then a server that is away at the stop is no reason to complain."""
+    client = own_server.client()
+    pool = consume(url=own_server.url, workers=1, max_deliveries=1).wait_running(1)
+    add_logins(client, stream_name, 1, "kill")
+    buried(client, stream_name)
+    own_server.freeze()
+    try:
+        assert pool.stop() == 0
+    finally:
+        own_server.thaw()
+
+    assert "could not be kept" not in pool.log
+
+
+def a_pending_entry(client: redis.Redis, stream_name: str, consumer: str) -> Entry:
+    """Return an entry that is pending for the consumer."""
+    client.xgroup_create(stream_name, "group", "0", mkstream=True)
+    entry_id = client.xadd(stream_name, {"a": "b"})
+    client.xreadgroup("group", consumer, {stream_name: ">"})
+    return Entry(entry_id, [b"a", b"b"])
+
+
+def test_a_death_that_is_told_late_is_not_taken_for_that_of_a_later_start(url: str, stream_name: str) -> None:
+    """Another consumer has taken the entry over and begun it when the death before that is counted."""
+    client = make_client(url, timeout=5, connect_timeout=5)
+    entry = a_pending_entry(client, stream_name, "c2.0")
+    store = GroupStore(client, stream_name, "group", "c1.0")
+    suspects = Suspects(store, 3, None, replaces=False)
+    suspects.look_at(Batch([entry], [], left_by=LeftBy.PREDECESSOR))
+    assert suspects.begin(entry) == 2
+
+    store.count_death(Death(entry.id, again=False, cause="first", worker_exit="SIGKILL"))
+
+    start, death = suspects.last_death_by(entry, 2) or (0, None)
+    assert (start, death and death.cause) == (1, "first")
+    # Nor does it take the place of a later one that is known.
+    GroupStore(client, stream_name, "group", "c2.0").count_death(Death(entry.id, False, "second", "SIGSEGV"))
+    store.count_death(Death(entry.id, again=False, cause="first", worker_exit="SIGKILL"))
+    start, death = suspects.last_death_by(entry, 2) or (0, None)
+    assert (start, death and death.cause) == (2, "second")
+    assert suspects.begin(entry) == 3
+    client.delete(store.starts)
+
+
+@pytest.mark.parametrize(
+    "kept", [b"2", b"", b"2 1", b"2 1 {", b"2 1 []", b'2 1 {"cause": 1, "worker_exit": "", "stack": ""}', b"2 x {}"]
+)
+def test_what_somebody_else_has_written_beside_a_count_is_no_death(url: str, stream_name: str, kept: bytes) -> None:
+    """Then nothing is known of it, and the count holds as far as it is one."""
+    client = make_client(url, timeout=5, connect_timeout=5)
+    store, entry = GroupStore(client, stream_name, "group"), Entry(b"1-1", [b"a", b"b"])
+    client.hset(store.starts, "0/1-1", kept)
+
+    assert Suspects(store, 2, None, replaces=False).last_death_by(entry, 2) is None
+    assert store.begin_suspect(entry, most=3, uncounted=1) == (3 if kept else 2)
+    client.delete(store.starts)
+
+
+def test_of_a_death_no_more_is_kept_than_the_innermost_calls(url: str, stream_name: str) -> None:
+    """The stack of a deep recursion does not fill the server."""
+    client = make_client(url, timeout=5, connect_timeout=5)
+    entry = a_pending_entry(client, stream_name, "c1.0")
+    store = GroupStore(client, stream_name, "group", "c1.0")
+    stack = "Thread 1\n" + "x" * 10_000 + "\nCurrent thread 2\n" + "y" * 10_000
+
+    store.count_death(Death(entry.id, again=False, cause="cause", worker_exit="SIGKILL", stack=stack))
+
+    assert client.hstrlen(store.starts, b"0/" + entry.id) < 5000
+    known = store.known_death(entry)
+    assert known is not None
+    assert known[1].stack.startswith("Current thread 2\ny")
     client.delete(store.starts)
