@@ -162,6 +162,7 @@ class Consumer:
         finally:
             self._ledger.say_all()
             self._leave(in_order=in_order)
+            self._outcomes.say_all()
 
     def _consume(self) -> None:
         while self._go_on():
@@ -213,6 +214,7 @@ class Consumer:
         return self._stop.time_left > min(timeout * _LAST_SHARE, _LAST_SECONDS)
 
     def _read(self) -> None:
+        self._outcomes.say_what_is_due()
         self._intake.read(self._pace.batch_size(), self._block)
         if not self._intake.ahead:
             self._report_idle()

@@ -115,7 +115,7 @@ def _of_workers(facts: Facts) -> Iterator[Metric]:
 
 
 def _of_group(accounts: Accounts) -> Iterator[Metric]:
-    yield _counter("events_lost", "Events that could never be delivered to the group.", "reason", accounts.lost)
+    yield _counter("events_lost", "Events that cannot be delivered to the group any more.", "reason", accounts.lost)
     if not accounts.are_valid:
         return
     if accounts.lag is not None:

@@ -10,7 +10,7 @@ from redis import exceptions
 
 from edx_event_bus_redis.internal import account_parts, ledger_scripts
 from edx_event_bus_redis.internal.errors import AccessRefused
-from edx_event_bus_redis.internal.losses import CheckTrouble, Loss, TrimmingLog
+from edx_event_bus_redis.internal.losses import CheckTrouble, Loss, LossLog
 from edx_event_bus_redis.internal.stream import Reply, Stream
 
 # Seconds without a check after the server has refused one.
@@ -61,7 +61,7 @@ class GapCheck:
         by: str,
         keys: Sequence[str],
         *,
-        trimming: TrimmingLog,
+        trimming: LossLog,
         trouble: CheckTrouble,
     ) -> None:
         self._group = group

@@ -7,7 +7,8 @@ that the lost events may have had; the newest record has the totals. What can no
 1. before each read of new entries (trimmed before they were read), in one step with the read;
 2. by whoever looks at the group as a whole (likewise, where another consumer has read over a gap);
 3. when pending entries are read whose data is gone (deleted);
-4. when the cursor is moved (skipped), or the group made anew (group_gone); ``group.py`` does that.
+4. when the cursor is moved (skipped), or the group made anew (group_gone); ``group.py`` does that;
+5. when a dead letter makes older ones go (dropped_dead_letters); ``private.py`` does that.
 
 Each is entered in the same step in which it is found out, so none is counted twice, whoever else looks.
 """
@@ -24,7 +25,7 @@ from edx_event_bus_redis.internal.errors import GroupMissing, ServerError, Serve
 from edx_event_bus_redis.internal.gap_check import GapCheck
 from edx_event_bus_redis.internal.ledger_records import NEWEST, totals_of
 from edx_event_bus_redis.internal.log_lines import LOST_DELETED
-from edx_event_bus_redis.internal.losses import CheckTrouble, Loss, TrimmingLog
+from edx_event_bus_redis.internal.losses import CheckTrouble, Loss, LossLog
 from edx_event_bus_redis.internal.message import split_id
 from edx_event_bus_redis.internal.names import group_key
 from edx_event_bus_redis.internal.server_errors import has_timed_out
@@ -107,7 +108,7 @@ class Ledger:
         self.rest_until = 0.0
         """When to look again, in seconds of the monotonic clock, so that looking is no burden to the server."""
         self._trouble = CheckTrouble(stream.key, group)
-        self._trimming = TrimmingLog(stream.key, group)
+        self._trimming = LossLog(stream.key, group)
         self.gaps = GapCheck(stream, group, by, self.keys, trimming=self._trimming, trouble=self._trouble)
         """The checks that go along with each read of new entries."""
 

@@ -151,6 +151,12 @@ LOST_WITH_WORKER = Line(
     "worker died that had [count: it|them] in hand, and the stream does not have [count: it|them] any more (entries "
     "%(first)s to %(last)s)",
 )
+LOST_DEAD_LETTERS = Line(
+    _ERROR,
+    "lost_dead_letters",
+    "Lost %(count)d [count: event|events] that had failed: group %(group)s on stream %(stream)s had more dead letters "
+    "than it keeps, and dropped the oldest (entries %(first)s to %(last)s)",
+)
 LOST_UNKNOWN = Line(
     _ERROR,
     "lost_unknown",

@@ -11,11 +11,11 @@ import logging
 
 import attrs
 
-from edx_event_bus_redis.internal.log_lines import CAN_CHECK_AGAIN, CANNOT_CHECK, LOST_TRIMMED
+from edx_event_bus_redis.internal.log_lines import CAN_CHECK_AGAIN, CANNOT_CHECK, LOST_TRIMMED, Line
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two lines about entries that were trimmed. A consumer that is too slow loses some with each read.
+# Seconds between two lines about such losses. A consumer that is too slow loses some with each read.
 _INTERVAL = 10.0
 
 
@@ -32,6 +32,8 @@ class Reason(enum.StrEnum):
     """The group was gone and had to be made anew."""
     FORGOTTEN = "forgotten"
     """The stream went back to what it was before it had them."""
+    DROPPED_DEAD_LETTERS = "dropped_dead_letters"
+    """They had failed, and their dead letters had to make room for newer ones."""
 
 
 @attrs.frozen
@@ -77,20 +79,22 @@ class CheckTrouble:
             CAN_CHECK_AGAIN.log(logger, group=self._group, stream=self._stream)
 
 
-class TrimmingLog:
+class LossLog:
     """
-    Says how many entries were trimmed before they were read: at once, then the sum of what follows every ten seconds.
+    Says how much was lost of what may be lost again and again: at once, then the sum of what follows every ten seconds.
 
     Arguments:
         stream: key of the stream.
         group: name of the group.
+        line: what it says; by default that entries were trimmed before they were read.
 
     The times are those of one clock, in seconds.
     """
 
-    def __init__(self, stream: str, group: str) -> None:
+    def __init__(self, stream: str, group: str, line: Line = LOST_TRIMMED) -> None:
         self._stream = stream
         self._group = group
+        self._line = line
         self._unsaid: Loss | None = None
         self._due = float("-inf")
 
@@ -109,5 +113,5 @@ class TrimmingLog:
         """Say what has not been said."""
         if self._unsaid is None:
             return
-        LOST_TRIMMED.log(logger, group=self._group, stream=self._stream, **attrs.asdict(self._unsaid))
+        self._line.log(logger, group=self._group, stream=self._stream, **attrs.asdict(self._unsaid))
         self._unsaid = None

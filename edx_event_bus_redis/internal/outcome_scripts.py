@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from edx_event_bus_redis.internal.account_parts import IDS
 from edx_event_bus_redis.internal.scripts import FINISH, FITTING, LOSE, TAKEN
+from edx_event_bus_redis.internal.sizes import READ_AHEAD_BYTES
 
 # What an entry is to a consumer that has it in hand: 'pending' for it; 'held', pending for another one, which has taken
 # it over and settles it; 'dropped'; or nil, finished by somebody else. An error other than that there is no group ends
@@ -106,12 +107,37 @@ return settled()
 """
 )
 
-# KEYS: …, dead. ARGV: …, number of dead letters to keep, fields…
+# The oldest dead letters make room when there are a tenth more than are to be kept, or a hundred; then all of these go,
+# so that there is no record in the ledger for each of many. They are looked at first, one by one, for the ids that
+# their events had: so a step drops no more than some, and reads no more than so many bytes. Nothing is dropped that
+# cannot be entered into the ledger. KEYS: …, dead. ARGV: …, number of dead letters to keep, fields… Returns how many
+# were dropped, the first id and the last of these; and what is in the way of that, or ''.
 BURY = (
-    _SETTLE
+    LOSE
+    + _SETTLE
+    + f"local most_bytes = {READ_AHEAD_BYTES}"
     + """
-redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[5], '*', unpack(from(6)))
-return settled()
+redis.call('XADD', KEYS[5], '*', unpack(from(6)))
+settled()
+local most, length = tonumber(ARGV[5]), redis.call('XLEN', KEYS[5])
+if length <= most + math.min(100, math.floor(most / 10)) then return {0, '', '', ''} end
+local letters, bytes, first, last = {}, 0, nil, nil
+while length - #letters > most and #letters < 200 and bytes < most_bytes do
+  local behind = letters[#letters] and '(' .. letters[#letters] or '-'
+  local letter = redis.call('XRANGE', KEYS[5], behind, '+', 'COUNT', 1)[1]
+  local fields = letter[2]
+  for _, part in ipairs(fields) do bytes = bytes + #part end
+  local id = fields[#fields - 19] == 'dead_entry_id' and fields[#fields - 18] or ''
+  -- What somebody else has put there has an id of its own only.
+  if not split(id) then id = letter[1] end
+  if not first or is_less(id, first) then first = id end
+  if not last or is_less(last, id) then last = id end
+  letters[#letters + 1] = letter[1]
+end
+local is_entered, err = pcall(lose, KEYS[4], 'dropped_dead_letters', #letters, first, last, consumer)
+if not is_entered then return {0, '', '', type(err) == 'table' and err.err or tostring(err)} end
+redis.call('XDEL', KEYS[5], unpack(letters))
+return {#letters, first, last, ''}
 """
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,8 @@ from edx_event_bus_redis.internal.death import Death, innermost
 from edx_event_bus_redis.internal.delivery import Retry, decide
 from edx_event_bus_redis.internal.errors import EventBusRedisError, ReceiverError
 from edx_event_bus_redis.internal.letter import encode_facts
-from edx_event_bus_redis.internal.log_lines import DEAD_LETTER, NOT_PENDING, RETRY, STARTED_AGAIN
+from edx_event_bus_redis.internal.log_lines import DEAD_LETTER, LOST_DEAD_LETTERS, NOT_PENDING, RETRY, STARTED_AGAIN
+from edx_event_bus_redis.internal.losses import CheckTrouble, LossLog
 from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.options import ConsumerSettings
 from edx_event_bus_redis.internal.private import GroupStore
@@ -46,6 +48,8 @@ class Outcomes:
         self._settings = settings
         self._consumer_name = consumer_name
         self._progress = progress
+        self._dropped = LossLog(stream, settings.group, LOST_DEAD_LETTERS)
+        self._trouble = CheckTrouble(stream, settings.group)
 
     def failed(self, entry: Entry, error: EventBusRedisError) -> None:
         """
@@ -100,10 +104,25 @@ class Outcomes:
 
     def _bury(self, entry: Entry, cause: str, deliveries: int, facts: Mapping[str, str]) -> None:
         added = encode_facts(entry, cause=cause, deliveries=deliveries, consumer=self._consumer_name, **facts)
-        if not self._store.bury(entry, added, self._settings.dead_letters_max_len):
+        buried = self._store.bury(entry, added, self._settings.dead_letters_max_len)
+        if buried is None:
             NOT_PENDING.log(logger, **self._which(entry))
             return
         DEAD_LETTER.log(logger, **self._which(entry), cause=cause)
+        if buried.trouble:
+            self._trouble.happened(buried.trouble)
+        elif buried.dropped is not None:
+            self._trouble.over()
+            self._dropped.add(buried.dropped)
+        self.say_what_is_due()
+
+    def say_what_is_due(self) -> None:
+        """Log how many dead letters were dropped and not said yet, unless some were said a moment ago."""
+        self._dropped.say(time.monotonic())
+
+    def say_all(self) -> None:
+        """Log how many dead letters were dropped and not said yet."""
+        self._dropped.say_all()
 
     def _which(self, entry: Entry) -> dict[str, Any]:
         return {

@@ -49,6 +49,19 @@ class Promoted(NamedTuple):
     next_due: float | None
 
 
+class Buried(NamedTuple):
+    """
+    What came of making a dead letter.
+
+    Attributes:
+        dropped: older dead letters that made room, by the ids that their events had; in the ledger. None if none did.
+        trouble: why they could not be entered into the ledger, and so are still there; empty if nothing is wrong.
+    """
+
+    dropped: Loss | None
+    trouble: str
+
+
 class Reclaimed(NamedTuple):
     """
     What a dead worker had.
@@ -124,18 +137,23 @@ class GroupStore:
             False if another consumer has finished it. One that was dropped is put aside, too: pending or not.
         """
         fields: list[bytes | int] = [round(seconds * 1000), *self._fields(entry, failures=entry.failures + 1)]
-        return self._settle(self._retry_later, entry, self.later, fields)
+        return bool(self._settle(self._retry_later, entry, self.later, fields))
 
-    def bury(self, entry: Entry, facts: Sequence[bytes], max_len: int) -> bool:
+    def bury(self, entry: Entry, facts: Sequence[bytes], max_len: int) -> Buried | None:
         """
-        Make an entry in hand a dead letter; return False as ``retry_later`` does.
+        Make an entry in hand a dead letter; return None where ``retry_later`` returns False.
 
         Arguments:
             entry: with its original fields, which the dead letter begins with.
             facts: of ``encode_facts``.
             max_len: dead letters to keep, approximately.
         """
-        return self._settle(self._bury, entry, self.dead, [max_len, *stored(entry), *facts])
+        reply = self._settle(self._bury, entry, self.dead, [max_len, *stored(entry), *facts])
+        if not reply:
+            return None
+        count, first, last, trouble = reply
+        words = f"{decoded(trouble)} ({self._lost})" if trouble else ""
+        return Buried(Loss(count, first, last) if count else None, words)
 
     def put_back(self, entries: Sequence[Entry]) -> int:
         """
@@ -156,7 +174,7 @@ class GroupStore:
         with translated_errors(*keys):
             dropped = set(self._dropped(keys=keys, args=arguments))
         return sum(
-            self._settle(self._put_back, entry, self.later, self._fields(entry, failures=entry.failures))
+            bool(self._settle(self._put_back, entry, self.later, self._fields(entry, failures=entry.failures)))
             for entry in entries
             if entry.id in dropped
         )
@@ -188,11 +206,11 @@ class GroupStore:
         with translated_errors(*keys):
             self._leave(keys=keys, args=[self._group, self._consumer])
 
-    def _settle(self, script: Script, entry: Entry, target: str, arguments: Sequence[bytes | int]) -> bool:
+    def _settle(self, script: Script, entry: Entry, target: str, arguments: Sequence[bytes | int]) -> Any:
         keys = [self._source(entry), self.starts, self._taken, self._lost, target]
         about: list[str | bytes | int] = [self._group, entry.id, _flag(entry), self._consumer]
         with translated_errors(*keys):
-            return bool(script(keys=keys, args=about + list(arguments)))
+            return script(keys=keys, args=about + list(arguments))
 
     @staticmethod
     def _fields(entry: Entry, *, failures: int) -> list[bytes]:

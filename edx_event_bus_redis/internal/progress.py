@@ -106,7 +106,7 @@ def progress(before: Look | None, after: Look, stream: StreamStatus, group: Grou
     return Progress(
         handled=None if handled is None else handled / seconds,
         more=more,
-        is_losing=group.lost > former.lost,
+        is_losing=_lost_entries(group) > _lost_entries(former),
         seconds_to_cap=to_cap,
         seconds_to_done=to_done,
     )
@@ -116,12 +116,17 @@ def handled_between(before: GroupStatus, after: GroupStatus) -> int | None:
     """Return how many entries a group was done with between two looks, None if that cannot be known."""
     if before.finished is not None and after.finished is not None:
         # What is lost counts as finished too, sooner or later.
-        finished = after.finished - before.finished - max(0, after.lost - before.lost)
+        finished = after.finished - before.finished - max(0, _lost_entries(after) - _lost_entries(before))
         return finished if finished >= 0 else None
     counts, former = _counts(after), _counts(before)
     both = counts.keys() & former.keys()
     # A pool that was started anew counts from 0.
     return sum(max(0, counts[key] - former[key]) for key in both) if both else None
+
+
+def _lost_entries(group: GroupStatus) -> int:
+    """How many entries were lost that nobody had finished: a dead letter was, long before it was dropped."""
+    return group.lost - group.lost_by_reason.get("dropped_dead_letters", 0)
 
 
 def _lost_unread(before: GroupStatus, after: GroupStatus) -> int:

@@ -80,7 +80,8 @@ class GroupStatus:
         lag: entries that it has not read yet.
         pending: entries that were delivered and are not acknowledged.
         lost: events that could not be delivered to it, ever.
-        lost_by_reason: the same by reason: trimmed, deleted, skipped, group_gone, forgotten.
+        lost_by_reason: the same by reason: trimmed, deleted, skipped, group_gone, forgotten,
+            dropped_dead_letters.
         dead_letters: events that it could not handle.
         retries_waiting: events that are to be delivered to it again.
         oldest_pending_seconds: how old the oldest of its pending entries is, by its id.

@@ -171,6 +171,7 @@ def test_the_totals_go_on_after_what_is_no_record(
         "skipped": 0,
         "group_gone": 0,
         "forgotten": 0,
+        "dropped_dead_letters": 0,
     }
     assert [record.loss.count for record in records_of(ledger)] == [4, 3]
 

@@ -81,6 +81,7 @@ def test_what_was_trimmed_while_the_consumer_was_away_is_counted_at_its_start(
         "skipped": 0,
         "group_gone": 0,
         "forgotten": 0,
+        "dropped_dead_letters": 0,
     }
     (record,) = records_of(ledger)
     assert (record.reason, record.by, record.loss.count) == ("trimmed", "c1", 250)
@@ -345,6 +346,7 @@ def test_last_read_msg_id_counts_what_it_skips_and_nothing_when_it_goes_back(
         "skipped": 1150,
         "group_gone": 0,
         "forgotten": 0,
+        "dropped_dead_letters": 0,
     }
 
 
@@ -457,7 +459,15 @@ def test_a_flush_has_lost_what_was_unread_too(
     assert f"Lost 12 events: group group on stream {stream_name}: it was gone; about so many" in caplog.text
     assert read(reader_of(stream, "c1"), 100) == new[2:]
     # What the new stream had lost by then is the group's loss too.
-    assert ledger.totals() == {"total": 14, "trimmed": 2, "deleted": 0, "skipped": 0, "group_gone": 12, "forgotten": 0}
+    assert ledger.totals() == {
+        "total": 14,
+        "trimmed": 2,
+        "deleted": 0,
+        "skipped": 0,
+        "group_gone": 12,
+        "forgotten": 0,
+        "dropped_dead_letters": 0,
+    }
     stream.close()
 
 

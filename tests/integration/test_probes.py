@@ -94,7 +94,14 @@ def test_numbers_are_what_happened(serve: Any, client: redis.Redis, stream_name:
     restarts = numbers["worker_restarts_total"]
     assert {cause: count for cause, count in restarts.items() if count} == {"SIGKILL": 1}
     assert restarts["timed out"] == restarts["exit status 1"] == 0
-    lost_by_reason = {"trimmed": 0, "deleted": 0, "skipped": len(lost), "group_gone": 0, "forgotten": 0}
+    lost_by_reason = {
+        "trimmed": 0,
+        "deleted": 0,
+        "skipped": len(lost),
+        "group_gone": 0,
+        "forgotten": 0,
+        "dropped_dead_letters": 0,
+    }
     assert numbers["events_lost_total"] == lost_by_reason
     assert (numbers["group_lag"], numbers["oldest_unread_seconds"]) == ({"": 0}, {"": 0})
     assert sum(numbers["workers"].values()) == 2

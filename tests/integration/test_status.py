@@ -239,7 +239,14 @@ def test_losses_dead_letters_and_retries_are_counted(client: redis.Redis, stream
     group = the_group()
 
     assert (group["lost"], group["dead_letters"], group["retries_waiting"]) == (6, 3, 5)
-    assert group["lost_by_reason"] == {"trimmed": 4, "deleted": 0, "skipped": 2, "group_gone": 0, "forgotten": 0}
+    assert group["lost_by_reason"] == {
+        "trimmed": 4,
+        "deleted": 0,
+        "skipped": 2,
+        "group_gone": 0,
+        "forgotten": 0,
+        "dropped_dead_letters": 0,
+    }
     assert (the_group("other")["lost"], the_group("other")["dead_letters"]) == (0, 0)
     assert "Lost events: 4 trimmed, 2 skipped." in here()
 

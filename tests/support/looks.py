@@ -9,7 +9,7 @@ from edx_event_bus_redis.internal.status import ConsumerStatus, GroupStatus, Poo
 
 NOW = 1_795_558_657.0
 
-_NONE_LOST = {"trimmed": 0, "deleted": 0, "skipped": 0, "group_gone": 0, "forgotten": 0}
+_NONE_LOST = {"trimmed": 0, "deleted": 0, "skipped": 0, "group_gone": 0, "forgotten": 0, "dropped_dead_letters": 0}
 
 
 def worker(shard: int = 0, **fields: Any) -> dict[str, Any]:

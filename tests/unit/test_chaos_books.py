@@ -135,3 +135,16 @@ def test_a_group_that_is_deleted_while_all_live_costs_nothing() -> None:
 
     books.handled += [Handled("e", 10, 0, 4.1), Handled("e", 11, 0, 4.6)]
     assert wrong(books) == ""
+
+
+def test_an_event_whose_dead_letter_was_dropped_is_lost() -> None:
+    """What the ledger has of it makes up for the letter that is gone: the sum holds, and only with the right count."""
+    books = good_books()
+    del books.dead["d"]
+    assert "event d (kills, entry 3-0) is neither handled" in wrong(books)
+
+    books.ledger.append(Loss("3-0", "3-0", "dropped_dead_letters", 1))
+    assert wrong(books) == ""
+
+    books.ledger[-1] = Loss("3-0", "3-0", "dropped_dead_letters", 0)
+    assert wrong(books) == "2 events are lost, and 1 of the ledger's count"

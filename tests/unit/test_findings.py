@@ -7,7 +7,7 @@ import pytest
 from edx_event_bus_redis.internal.findings import Finding, Kind, Limits, findings
 from tests.support.looks import consumer, group, look, pool, stream, two_looks, worker
 
-NONE_LOST = {"trimmed": 0, "deleted": 0, "skipped": 0, "group_gone": 0, "forgotten": 0}
+NONE_LOST = {"trimmed": 0, "deleted": 0, "skipped": 0, "group_gone": 0, "forgotten": 0, "dropped_dead_letters": 0}
 
 
 def found(before: dict[str, Any], after: dict[str, Any], limits: Limits | None = None) -> list[Finding]:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from edx_event_bus_redis.internal.losses import Loss, TrimmingLog
+from edx_event_bus_redis.internal.losses import Loss, LossLog
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -13,7 +13,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_the_first_loss_is_said_at_once_and_the_next_as_a_sum(caplog: pytest.LogCaptureFixture) -> None:
     """A loss is an error in the log at once; what is lost within ten seconds after that is one line more."""
-    log = TrimmingLog("stream", "group")
+    log = LossLog("stream", "group")
 
     log.add(Loss(3, b"1-0", b"3-0"))
     log.say(100.0)
@@ -31,7 +31,7 @@ def test_the_first_loss_is_said_at_once_and_the_next_as_a_sum(caplog: pytest.Log
 
 def test_what_is_unsaid_at_the_end_is_said_then(caplog: pytest.LogCaptureFixture) -> None:
     """A consumer that leaves does not keep a loss to itself, and says it once."""
-    log = TrimmingLog("stream", "group")
+    log = LossLog("stream", "group")
     log.add(Loss(1, b"1-0", b"1-0"))
     log.say(0.0)
     log.add(Loss(2, b"2-0", b"3-0"))

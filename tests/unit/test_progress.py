@@ -8,7 +8,7 @@ import pytest
 from edx_event_bus_redis.internal.progress import Look, Progress, added_per_second, progress, still_needed
 from tests.support.looks import group, look, pool, stream, two_looks, worker
 
-NONE_LOST = {"trimmed": 0, "deleted": 0, "skipped": 0, "group_gone": 0, "forgotten": 0}
+NONE_LOST = {"trimmed": 0, "deleted": 0, "skipped": 0, "group_gone": 0, "forgotten": 0, "dropped_dead_letters": 0}
 
 
 def between(before: dict[str, Any], after: dict[str, Any], **arguments: Any) -> Progress:
@@ -31,6 +31,15 @@ def test_what_is_lost_was_not_handled() -> None:
     seen = between({"finished": 100}, {"finished": 140, **lost}, seconds=1.0)
 
     assert (seen.handled, seen.is_losing) == (10.0, True)
+
+
+def test_what_was_dropped_of_the_dead_letters_was_finished_before() -> None:
+    """An event counts as handled when it becomes a dead letter, and nothing changes when that goes."""
+    dropped = {"lost": 30, "lost_by_reason": {**NONE_LOST, "dropped_dead_letters": 30}}
+
+    seen = between({"finished": 100}, {"finished": 140, **dropped}, seconds=1.0)
+
+    assert (seen.handled, seen.is_losing) == (40.0, False)
 
 
 def test_a_group_made_anew_has_no_rate() -> None:
