@@ -280,6 +280,29 @@ def test_an_event_that_fails_again_has_its_history(consume: Any, client: redis.R
     assert letters[2]["deliveries"] == 1
 
 
+def test_an_event_that_kills_again_has_its_history(consume: Any, client: redis.Redis, stream_name: str) -> None:
+    """A replayed event that kills its worker again is a dead letter again, with what the earlier ones died of."""
+    pool = consume(workers=1, max_deliveries=2).wait_running(1)
+    (event_id,) = add_logins(client, stream_name, 1, "kill")
+    (first,) = wait_until(listed, timeout=60, what="a dead letter")
+
+    assert "replayed 1" in here("replay", "--all")
+    (second,) = wait_until(listed, timeout=60, what="a dead letter again")
+
+    assert first["cause"] == second["cause"] == "killed its worker: SIGKILL, at each of 2 starts"
+    assert first["worker_exit"] == second["worker_exit"] == "SIGKILL"
+    assert first["history"] == []
+    (earlier,) = second["history"]
+    assert earlier["cause"] == first["cause"]
+    assert (earlier["worker_exit"], earlier["deliveries"], earlier["time"]) == ("SIGKILL", 2, first["time"])
+    assert (second["entry_id"], second["event_id"]) == (first["entry_id"], event_id)
+    # All of its starts are counted anew after a replay.
+    assert len(pool.begun()) == 4
+    assert "replayed 1" in here("replay", "--all")
+    (third,) = wait_until(listed, timeout=60, what="a dead letter once more")
+    assert [each["time"] for each in third["history"]] == [first["time"], second["time"]]
+
+
 def test_retries_keep_the_history(consume: Any, client: redis.Redis, bury: Bury, stream_name: str) -> None:
     """A replayed event has its retries again, and its history is still there behind them."""
     (letter,) = bury(login_fields(0, "raise"))

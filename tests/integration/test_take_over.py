@@ -1,15 +1,21 @@
 """Take-over: what a pool or shard that is gone has left is handled within seconds, what is worked at is left alone."""
 
+import contextlib
 import signal
+import threading
 import time
 from typing import Any
 
 import psutil
+import pytest
 import redis
 
 from edx_event_bus_redis.internal.client import make_client
+from edx_event_bus_redis.internal.names import pool_key
+from edx_event_bus_redis.internal.pools import Known
 from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.stream import Stream
+from edx_event_bus_redis.internal.takeover import Departed, Departures, Membership
 from tests.support.events import add_batch, add_logins, login_fields
 from tests.support.reading import take_over_of
 from tests.support.waiting import wait_until
@@ -223,6 +229,59 @@ def test_who_left_on_purpose_had_nothing_in_hand(url: str, client: redis.Redis, 
 
     assert sorted(entry_id for entry_id, _ in taken.entries) == ids
     assert {*client.hkeys(f"{{{stream_name}}}:starts:group")} == {b"0/" + each for each in (*ids[:2], *ids[4:])}
+
+
+@pytest.fixture
+def departures(url: str, client: redis.Redis, stream_name: str) -> Departures:
+    """Whose consumers have departed, for pool c1, which has one shard."""
+    client.hset(pool_key(stream_name, "group", "c1"), "token", "own")
+    asking = make_client(url, timeout=5, connect_timeout=5)
+    return Departures(asking, stream_name, stream_name, "group", Membership("c1", "own", lambda: 1))
+
+
+def test_the_name_of_a_gone_shard_goes_when_nothing_is_pending_for_it(
+    client: redis.Redis, stream_name: str, departures: Departures
+) -> None:
+    """What is pending stays pending until somebody has it; living shards keep their empty names."""
+    add_logins(client, stream_name, 1)
+    client.xgroup_create(stream_name, "group", id="0")
+    client.xreadgroup("group", "c1.1", {stream_name: ">"})
+    for name in ("c1.0", "c1.2", "gone.0"):
+        client.xgroup_createconsumer(stream_name, "group", name)
+
+    assert departures.tidy(Known(["c1"], ["gone"])) == Departed(1, ["c1"])
+
+    assert names(client, stream_name) == {"c1.0", "c1.1"}
+    (entry,) = client.xpending_range(stream_name, "group", "-", "+", 10)
+    assert entry["consumer"] == b"c1.1"
+    client.xack(stream_name, "group", entry["message_id"])
+    assert departures.tidy(Known(["c1"], ["gone"])) == Departed(0, [])
+    assert names(client, stream_name) == {"c1.0"}
+
+
+def test_a_name_is_not_removed_under_one_that_reads(
+    url: str, client: redis.Redis, stream_name: str, departures: Departures
+) -> None:
+    """Nothing comes in between the look at what is pending and the removal: what was read then would be lost."""
+    add_logins(client, stream_name, 300)
+    client.xgroup_create(stream_name, "group", id="0")
+    is_over, tidied = threading.Event(), []
+
+    def tidy() -> None:
+        while not is_over.is_set():
+            tidied.append(departures.tidy(Known(["c1"], [])))
+
+    with contextlib.ExitStack() as stack:
+        thread = threading.Thread(target=tidy)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(is_over.set)
+        for _ in range(300):
+            ((_, [(entry_id, _)]),) = client.xreadgroup("group", "c1.1", {stream_name: ">"}, count=1)
+            # An acknowledgement finds it still pending, or it was dropped with the name.
+            assert client.xack(stream_name, "group", entry_id) == 1
+
+    assert Departed(0, []) in tidied
 
 
 def test_what_ends_a_worker_that_leaves_is_a_suspect(consume: Any, client: redis.Redis, stream_name: str) -> None:
