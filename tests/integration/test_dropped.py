@@ -299,7 +299,7 @@ def entries_of(stream: Stream) -> list[Entry]:
 
 
 def bury(store: GroupStore, entry: Entry) -> bool:
-    return store.bury(entry, encode_facts(entry, cause="", deliveries=1, consumer=""), 100)
+    return store.bury(entry, encode_facts(entry, cause="", deliveries=1, consumer=""), 100) is not None
 
 
 def take_over(stream: Stream, claimant: str) -> list[Entry]:
