@@ -51,7 +51,7 @@ from edx_event_bus_redis.internal.pace import Pace
 from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.protocols import Progress, Stop
 from edx_event_bus_redis.internal.reader import Reader
-from edx_event_bus_redis.internal.spans import CONSUME, EMIT, span
+from edx_event_bus_redis.internal.spans import CONSUME, EMIT, within_span
 from edx_event_bus_redis.internal.stream import Stream
 from edx_event_bus_redis.internal.suspects import Death, Suspects
 from edx_event_bus_redis.internal.takeover import Membership, TakeOver
@@ -226,8 +226,7 @@ class Consumer:
 
     def consume_next(self) -> None:
         """Handle the next entry that was read, or leave it there if the application cannot be prepared for it."""
-        with span(CONSUME):
-            self._handle(self._intake.ahead[0])
+        within_span(CONSUME, self._handle, self._intake.ahead[0])
 
     def _handle(self, entry: Entry) -> None:
         try:
@@ -288,8 +287,7 @@ class Consumer:
         if is_audited:
             self._audit_log.received(message)
         try:
-            with span(EMIT):
-                emit(message)
+            within_span(EMIT, emit, message)
         except (ReceiverError, UnusableMessageError) as error:
             return error
         if is_audited:

@@ -89,7 +89,7 @@ def decode_usual_headers(values: Sequence[bytes]) -> EventsMetadata | None:
         return None
     # With this, all that the constructor checks is checked; it would take more time than everything else here.
     metadata = object.__new__(EventsMetadata)
-    metadata.__dict__.update(attributes, id=parsed_id, time=parsed_time)
+    object.__setattr__(metadata, "__dict__", attributes | {"id": parsed_id, "time": parsed_time})
     return metadata
 
 

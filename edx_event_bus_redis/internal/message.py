@@ -13,6 +13,7 @@ from edx_event_bus_redis.internal.sizes import NO_LIMIT, size_of
 
 _EVENT_DATA, _EVENT_ID = b"event_data", b"id"
 _FIELD_NAMES = [*HEADER_NAMES, _EVENT_DATA]
+_FIELD_COUNT = 2 * len(_FIELD_NAMES)
 
 
 class Entry(NamedTuple):
@@ -105,12 +106,12 @@ def parse_entry(entry: Entry, stream: str, largest: int = NO_LIMIT) -> Message:
     if entry.size > largest:
         raise EventTooLarge(entry.size, largest)
     raw = entry.fields or []
-    names, values = raw[::2], raw[1::2]
-    if names == _FIELD_NAMES and len(values) == len(names):
-        metadata = decode_usual_headers(values[:-1])
+    if len(raw) == _FIELD_COUNT and raw[::2] == _FIELD_NAMES:
+        *headers, data = raw[1::2]
+        metadata = decode_usual_headers(headers)
         if metadata is not None:
-            return Message(stream, entry.original_id, metadata, values[-1])
-    fields = dict(zip(names, values, strict=True))
+            return Message(stream, entry.original_id, metadata, data)
+    fields = dict(zip(raw[::2], raw[1::2], strict=True))
     event_data = fields.get(_EVENT_DATA)
     if event_data is None:
         raise UnusableMessageError("field 'event_data' is missing")

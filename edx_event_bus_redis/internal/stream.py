@@ -364,7 +364,7 @@ class Stream:
         size = shortened_from[0] if shortened_from else size_of(fields)
         if fields and size > self.largest:
             fields = shortened(fields)
-        return Entry(entry_id, fields, size=size)
+        return Entry(entry_id, fields, None, 0, b"", size)
 
 
 def _pairs(raw: list[Any]) -> dict[bytes, Any]:
