@@ -3,7 +3,8 @@ The books of a run, by event id, and whether they balance.
 
 Every event that the server took is handled, or a dead letter, or its entry lies in a range of the ledger of losses. It
 is handled more than once only if the process that had handled it was killed or frozen before the acknowledgement: one
-such event for a handler that is slower than the ack window, as many as fit into the window for a faster one.
+such event for a handler that is slower than the ack window, as many as fit into two windows for a faster one. Where the
+group was deleted, events of that moment may be, too.
 """
 
 from __future__ import annotations
