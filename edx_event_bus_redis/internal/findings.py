@@ -27,6 +27,7 @@ from edx_event_bus_redis.internal.progress import (
     worker_before,
 )
 from edx_event_bus_redis.internal.status import ConsumerStatus, GroupStatus, PoolStatus, StreamStatus
+from edx_event_bus_redis.internal.trimming import outgrows
 
 # Seconds that one event may be in hand. Handlers of minutes are known; whoever sets a longer time limit knows better.
 _STUCK_SECONDS = 300.0
@@ -200,7 +201,12 @@ class _Judgement:
 
     def _near_the_cap(self, lag: int) -> str:
         text = f"{lag:,} of about {self._stream.max_len:,} entries unread"
-        if self._progress.is_losing or lag >= self._stream.max_len:
+        if self._progress.is_losing:
+            return f"{text}, what is not read in time is lost"
+        length = self._stream.length
+        if length is not None and outgrows(length, self._stream.max_len):
+            return f"{text}, but so far the stream is not trimmed there: it has {length:,}"
+        if lag >= self._stream.max_len:
             return f"{text}, what is not read in time is lost"
         if self._progress.seconds_to_cap is not None:
             return f"{text}, the cap is reached in {duration(self._progress.seconds_to_cap)} at the present rates"

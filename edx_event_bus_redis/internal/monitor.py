@@ -48,7 +48,7 @@ from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.probes import Probes
 from edx_event_bus_redis.internal.protocols import Crew, Stop, WorkerLook
 from edx_event_bus_redis.internal.sizing import Load, Sizing
-from edx_event_bus_redis.internal.stream import Pending, Stream
+from edx_event_bus_redis.internal.stream import Pending, Stream, knows_acknowledged_trimming
 from edx_event_bus_redis.internal.takeover import Departures, HoldOn, Membership
 from edx_event_bus_redis.internal.telemetry import RunContext
 from edx_event_bus_redis.internal.troubles import Troubles
@@ -112,7 +112,8 @@ class Monitor:
         again = group_key(stream, "again", group)
         self._store = GroupStore(self._client, stream, group)
         self._ledger = Ledger(Stream(self._client, stream), group, membership.name)
-        self._backlog = Backlog(stream, group, settings.stream_max_len)
+        self._keep_unacked = settings.keep_unacked
+        self._backlog = Backlog(stream, group, settings.stream_max_len, self._is_kept)
         self._looking_back = LookingBack(self._ledger)
         # The server's time in milliseconds at the last look.
         self._looked_at = 0
@@ -193,9 +194,13 @@ class Monitor:
             oldest=(0, 1) if waiting.are_too_many else min(oldest),
         )
         if look.unread is not None:
-            self._backlog.looked(look.unread)
+            self._backlog.looked(look.unread, look.length)
         if self._sizing is not None:
             self._size_pool(self._sizing, look.unread)
+
+    def _is_kept(self) -> bool:
+        # A producer on a server that cannot do it trims what is unread.
+        return self._keep_unacked and knows_acknowledged_trimming(self._client)
 
     def _size_pool(self, sizing: Sizing, unread: int | None) -> None:
         load = Load(time.monotonic(), *self._crew.load(), unread)

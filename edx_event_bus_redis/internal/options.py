@@ -84,6 +84,7 @@ class ConsumerSettings:
         consecutive_errors_limit: errors in a row after which a consumer leaves, None for never.
         dead_letters_max_len: dead letters that a group keeps, approximately.
         stream_max_len: entries that the stream keeps, approximately, if its producers have the same setting.
+        keep_unacked: whether it also keeps what is not acknowledged, likewise, and if the server can do that.
         max_event_bytes: bytes that an event may have to be handled.
     """
 
@@ -110,6 +111,7 @@ class ConsumerSettings:
     consecutive_errors_limit: int | None
     dead_letters_max_len: int
     stream_max_len: int
+    keep_unacked: bool
     max_event_bytes: int
 
 
@@ -144,7 +146,7 @@ def load_consumer_settings(topic: object, group: object, extra: Mapping[str, obj
     options["workers"], options["most_workers"] = options["workers"] or (None, None)
     if options["workers"] is not None and options["claim_msgs_older_than"] is None:
         options["claim_msgs_older_than"] = _POOL_CLAIM_MSGS_OLDER_THAN
-    of_group = load_group_settings(topic, group)
+    of_group, of_producers = load_group_settings(topic, group), load_producer_settings()
     return ConsumerSettings(
         **attrs.asdict(of_group, recurse=False),
         **options,
@@ -170,7 +172,8 @@ def load_consumer_settings(topic: object, group: object, extra: Mapping[str, obj
         # .. setting_default: 10000
         # .. setting_description: How many dead letters each group of a stream keeps, about; the oldest go first.
         dead_letters_max_len=setting("EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN", values.max_len, 10_000),
-        stream_max_len=load_producer_settings().stream_max_len,
+        stream_max_len=of_producers.stream_max_len,
+        keep_unacked=of_producers.keep_unacked,
     )
 
 

@@ -177,7 +177,8 @@ def load_producer_settings() -> ProducerSettings:
     # .. setting_default: False
     # .. setting_description: If True, only entries that every consumer group of the stream has acknowledged are
     #   trimmed, and a stream whose group does not read grows without bound. Needs Redis 8.2 or newer, and has no effect
-    #   elsewhere. All services that produce to a stream need the same value.
+    #   elsewhere. All services that produce to a stream need the same value. To a consumer it says that they have it,
+    #   so that its warnings of a backlog tell of no loss.
     # .. setting_name: EVENT_BUS_REDIS_PRODUCER_WAIT_REPLICAS
     # .. setting_default: 0
     # .. setting_description: How many replicas a producer waits for to confirm that they have what it has sent, for a

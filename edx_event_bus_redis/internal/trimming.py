@@ -26,6 +26,9 @@ _EVENTS_PER_TRIM = 100
 # Seconds after which a server that has refused is asked again.
 _REFUSAL_HOLDS = 300.0
 
+# Entries that a stream may have above its cap though it is trimmed there: its cap is one "about", of whole nodes.
+_SLACK, _SHARE_OF_SLACK = 2 * _EVENTS_PER_TRIM, 0.1
+
 
 class Trim(enum.Enum):
     """What an entry that is appended does to the rest of the stream."""
@@ -36,6 +39,11 @@ class Trim(enum.Enum):
     """The oldest entries are trimmed, whatever they are."""
     ACKNOWLEDGED = enum.auto()
     """Those of the oldest entries are trimmed that every group has acknowledged."""
+
+
+def outgrows(length: int, cap: int) -> bool:
+    """Return whether a stream of so many entries is not trimmed at that cap, whatever its producers' settings are."""
+    return length > cap + _SLACK + cap * _SHARE_OF_SLACK
 
 
 class KeepUnacked:

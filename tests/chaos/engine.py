@@ -24,6 +24,7 @@ from tests.chaos.faults import ALL
 from tests.chaos.plan import Plan
 from tests.chaos.pools import Pool
 from tests.chaos.producer import Producer
+from tests.chaos.schedule import Schedule
 from tests.chaos.server import GroupInRedis
 from tests.support.consuming import read_record
 from tests.support.events import TOPIC
@@ -137,17 +138,23 @@ class Run:
 
     def _harm(self) -> None:
         weights = [fault.weight * (self._plan.losses if fault.loses else 1.0) for fault in ALL]
-        self._end = end = time.monotonic() + self._plan.seconds
-        due = time.monotonic()
-        self._began = time.monotonic()
+        schedule = Schedule(ALL, weights, self._plan.seconds, self._random)
+        # With 0 for those that never apply, which would not be seen else.
+        self.result.faults.update({fault.name: 0 for fault, weight in zip(ALL, weights, strict=True) if weight})
+        self._began = due = time.monotonic()
+        self._end = end = self._began + self._plan.seconds
         while time.monotonic() < end:
             self._keep_up()
             if time.monotonic() >= due:
-                (fault,) = self._random.choices(ALL, weights)
-                if fault.do(self):
-                    self.result.faults[fault.name] += 1
-                    due = time.monotonic() + self.draw(*self._plan.pause) + fault.rest
+                done = next((fault for fault in schedule.next(self._seconds()) if fault.do(self)), None)
+                if done is not None:
+                    self.result.faults[done.name] += 1
+                    schedule.done(done, self._seconds())
+                    due = time.monotonic() + self.draw(*self._plan.pause) + done.rest
             time.sleep(_TICK)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
 
     def _keep_up(self) -> None:
         while self._undo and self._undo[0][0] <= time.monotonic():
@@ -161,7 +168,7 @@ class Run:
         if time.monotonic() - self._told >= 2.0:
             self._told = time.monotonic()
             self._tell(
-                f"{time.monotonic() - self._began:6.0f} s  {self.result.faults.total():5} faults  "
+                f"{self._seconds():6.0f} s  {self.result.faults.total():5} faults  "
                 f"{len(self.result.books.sent):7,} sent  {self._count_handled:7,} handled"
             )
 

@@ -68,6 +68,7 @@ class Fault(NamedTuple):
         do: does it; returns whether it applied.
         loses: whether events are lost by it.
         rest: seconds without another fault after it.
+        needs_peace: whether it applies only where nothing else is wrong.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Fault(NamedTuple):
     do: Callable[[Scene], bool]
     loses: bool = False
     rest: float = 0.0
+    needs_peace: bool = False
 
 
 def _kill(process: psutil.Process) -> bool:
@@ -195,7 +197,7 @@ ALL = (
     Fault("unread entries trimmed", 2, lambda scene: scene.trim(), loses=True),
     Fault("unread entries deleted", 2, lambda scene: scene.delete(unread=True), loses=True),
     Fault("pending entries deleted", 2, lambda scene: scene.delete(unread=False), loses=True),
-    Fault("server flushed", 2, lambda scene: scene.flush(), loses=True, rest=2.5),
-    Fault("group destroyed", 0.5, lambda scene: scene.destroy_group(), loses=True, rest=2.5),
-    Fault("consumer deleted", 0.5, lambda scene: scene.delete_consumer(), loses=True, rest=1.5),
+    Fault("server flushed", 2, lambda scene: scene.flush(), loses=True, rest=2.5, needs_peace=True),
+    Fault("group destroyed", 0.5, lambda scene: scene.destroy_group(), loses=True, rest=2.5, needs_peace=True),
+    Fault("consumer deleted", 0.5, lambda scene: scene.delete_consumer(), loses=True, rest=1.5, needs_peace=True),
 )

@@ -20,7 +20,10 @@ Fault suite
 
 ``make chaos`` writes this page. Two pools consume one group while random faults hit them, the server and the network;
 then the books are balanced by event id: what was sent is handled, or a dead letter, or in the ledger of losses. An
-event is handled twice only if the process that handled it was killed or frozen before it was acknowledged.
+event is handled twice only if the process that handled it was killed or frozen before it was acknowledged, or if its
+group was deleted when one pool had read it and the other one had not.
+
+Order and time of the faults are drawn by the seed. Every kind comes in each half of ten minutes.
 """
 
 

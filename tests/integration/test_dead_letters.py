@@ -413,15 +413,46 @@ def test_a_program_is_told_of_a_no_as_well(url: str, prefix: str, bury: Bury) ->
     assert b'{"discarded": 0}' in shown
 
 
-def test_many_replays_have_a_progress_bar(url: str, prefix: str, bury: Bury) -> None:
-    """On a terminal a bar shows how many of all are replayed."""
-    bury(*[login_fields()] * 1500)
+@pytest.mark.parametrize("count", [2, 1500])
+def test_replays_have_a_progress_bar(url: str, prefix: str, bury: Bury, count: int) -> None:
+    """On a terminal a bar shows how many of all are replayed; it is gone when the line says how many there were."""
+    bury(*[login_fields()] * count)
 
     status, shown = on_a_terminal(url, prefix, b"", "replay", "--all")
 
     assert status == 0
-    assert re.search(rb"\d+/1500\b", shown)
-    assert b"replayed 1,500 dead letters" in shown
+    assert re.search(rb"replaying .*\d+/%d\b" % count, shown)
+    # Erased before the last line, which stands where the bar did.
+    assert re.search(rb"\x1b\[2Kreplayed %s dead letters to [^\x1b]*$" % f"{count:,}".encode(), shown)
+
+
+def test_a_single_replay_has_no_bar(url: str, prefix: str, bury: Bury) -> None:
+    """One line about one dead letter."""
+    bury(login_fields())
+
+    status, shown = on_a_terminal(url, prefix, b"", "replay", "--all")
+
+    assert status == 0
+    assert b"replaying" not in shown
+    assert shown.startswith(b"replayed 1 dead letter to ")
+
+
+def test_the_bar_leaves_json_alone(url: str, prefix: str, bury: Bury) -> None:
+    """With --json a bar on the terminal is beside what is printed, which has nothing but the JSON."""
+    bury(*[login_fields()] * 3)
+    terminal, side = pty.openpty()
+    process = subprocess.Popen(
+        command("replay", "--all", "--json", "-t", TOPIC, "-g", "group"),
+        env={**environment(url, prefix), "TERM": "xterm", "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=side,
+    )
+    os.close(side)
+    shown = all_of(terminal)
+
+    printed, _ = process.communicate(timeout=30)
+    assert json.loads(printed) == {"replayed": 3, "gone": 0, "refused": 0}
+    assert re.search(rb"replaying .*\d+/3\b", shown)
 
 
 def on_a_terminal(url: str, prefix: str, answer: bytes, *arguments: str) -> tuple[int, bytes]:
@@ -435,6 +466,12 @@ def on_a_terminal(url: str, prefix: str, answer: bytes, *arguments: str) -> tupl
     )
     os.close(side)
     os.write(terminal, answer)
+    shown = all_of(terminal)
+    return process.wait(30), shown
+
+
+def all_of(terminal: int) -> bytes:
+    """Return what comes until the other side is closed, and close this one."""
     shown = b""
     # On Linux a terminal whose other side is closed is an error.
     try:
@@ -444,7 +481,7 @@ def on_a_terminal(url: str, prefix: str, answer: bytes, *arguments: str) -> tupl
         pass
     finally:
         os.close(terminal)
-    return process.wait(30), shown
+    return shown
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ EVENT_BUS_REDIS_STREAM_KEEP_UNACKED: only what every group has acknowledged is t
 EVENT_BUS_REDIS_SERVER_BINARY names a Redis 8.2 or newer for the tests that need one; without it they skip themselves.
 """
 
+import contextlib
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,9 +17,12 @@ from openedx_events.data import EventsMetadata
 
 from devtools.server import EmbeddedServer
 from edx_event_bus_redis import OutgoingEvent, create_producer
+from edx_event_bus_redis.internal.client import make_client
 from edx_event_bus_redis.internal.codec import codec_for
 from edx_event_bus_redis.internal.producer import RedisEventProducer
-from tests.support.events import SIGNAL, TOPIC, login_data
+from edx_event_bus_redis.internal.stream import knows_acknowledged_trimming
+from tests.support.events import SIGNAL, TOPIC, add_logins, login_data
+from tests.support.waiting import wait_until
 
 KEPT = 100
 
@@ -248,3 +253,42 @@ def test_the_system_check_does_not_need_a_server(settings: None, own_server: Emb
         with override_settings(EVENT_BUS_REDIS_STREAM_KEEP_UNACKED=value):
             assert run_checks() == []
     assert client.info("stats")["total_connections_received"] == connections
+
+
+@pytest.fixture(params=[False, True], ids=["server cannot", "server can"])
+def asked(request: pytest.FixtureRequest) -> Iterator[tuple[EmbeddedServer, bool]]:
+    """A server, and whether it knows the command that came with the option: another one by that name, if need be."""
+    can: bool = request.param
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(EmbeddedServer())
+        if can and unable(server):
+            server = stack.enter_context(EmbeddedServer(config={"rename-command": "ECHO XACKDEL"}))
+        elif not can and not unable(server):
+            pytest.skip("needs a server that cannot trim by acknowledgement, this one can")
+        yield server, can
+
+
+def test_what_the_server_can_do_is_found_out_without_a_right(asked: tuple[EmbeddedServer, bool]) -> None:
+    """Also for a user who may do nothing; the server's log of what was refused has nothing of it."""
+    server, can = asked
+    server.client().execute_command("ACL", "SETUSER", "nobody", "on", ">word", "-@all")
+    url = f"redis://nobody:word@127.0.0.1:{server.port}/"
+    with contextlib.closing(make_client(url, timeout=10.0, connect_timeout=10.0)) as client:
+        assert knows_acknowledged_trimming(client) is can
+    assert server.client().acl_log() == []
+
+
+def test_a_monitor_says_that_what_is_unread_is_kept_where_it_is(
+    consume: Any, asked: tuple[EmbeddedServer, bool], stream_name: str
+) -> None:
+    """A consumer with the setting tells of no loss to come if the server can do it, and of one if it cannot."""
+    server, can = asked
+    client = server.client()
+    settings = {"EVENT_BUS_REDIS_STREAM_MAX_LEN": KEPT, "EVENT_BUS_REDIS_STREAM_KEEP_UNACKED": True}
+    pool = consume(url=server.url, workers=1, settings=settings).wait_running(1)
+    add_logins(client, stream_name, 1, "sleep:8")
+    add_logins(client, stream_name, 95, "ok", first=1)
+
+    wait_until(lambda: "falls behind: " in pool.log, what="a warning")
+
+    assert ("which are kept if all producers have EVENT_BUS_REDIS_STREAM_KEEP_UNACKED" in pool.log) is can

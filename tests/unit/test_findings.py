@@ -72,6 +72,16 @@ def test_a_backlog_near_the_cap_is_told_before_it_loses(before: int, after: int,
     assert told({"lag": before}, {"lag": after, "finished": 105}) == [(Kind.NEARLY_FULL, text)]
 
 
+def test_a_stream_that_is_not_trimmed_at_its_cap_loses_nothing_there() -> None:
+    """One with more entries than trimming leaves: the producers keep what is unread, or have another cap."""
+    before, after = group(lag=1200), group(lag=1300, finished=105)
+    looks = look(stream(before, length=1400), at=95.0), look(stream(after, length=1500))
+
+    (only,) = findings(*looks, Limits())
+
+    assert only.text == "1,300 of about 1,000 entries unread, but so far the stream is not trimmed there: it has 1,500"
+
+
 def test_a_backlog_below_the_line_is_not_told() -> None:
     """79 percent is all right."""
     assert told({"lag": 799}, {"lag": 799, "finished": 105}) == []

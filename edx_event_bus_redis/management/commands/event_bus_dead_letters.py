@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from openedx_events.tooling import load_all_signals
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -26,9 +24,7 @@ from edx_event_bus_redis.internal.names import private_keys, stream_key
 from edx_event_bus_redis.internal.settings import load_group_settings
 from edx_event_bus_redis.management.command_line import connected, loaded, shown
 from edx_event_bus_redis.management.missing import missing
-
-# Dead letters from which on replaying takes long enough for a progress bar.
-_MANY = 100
+from edx_event_bus_redis.management.progress_report import reported
 
 # Of a dead letter that is shown as text. Events may be megabytes.
 _MOST_FIELDS, _MOST_LINES, _MOST_CHARACTERS = 100, 1000, 5000
@@ -144,8 +140,8 @@ class Command(BaseCommand):
         replayed = gone = 0
         # Only ids are kept of all, and each is read when its turn comes: the payloads of 10,000 may be large.
         chosen = [letter.id for letter in self._chosen(ids)]
-        with self._progress(len(chosen)) as advance:
-            for letter_id in chosen:
+        with reported(self.stderr, "replaying", len(chosen)) as report:
+            for number, letter_id in enumerate(chosen, start=1):
                 letter = self._letters.get(letter_id)
                 try:
                     done = letter is not None and self._letters.replay(letter)
@@ -154,7 +150,7 @@ class Command(BaseCommand):
                 else:
                     replayed, gone = replayed + done, gone + (not done)
                     self._done = f" ({replayed} of {len(chosen)} were replayed)"
-                advance()
+                report(number)
         if as_json:
             self.stdout.write(json.dumps({"replayed": replayed, "gone": gone, "refused": len(self._refused)}))
         else:
@@ -188,16 +184,6 @@ class Command(BaseCommand):
             self.stdout.write(f"{opening}{json.dumps(item)}", ending="")
             opening = ",\n "
         self.stdout.write("[]" if opening == "[" else "]")
-
-    @contextlib.contextmanager
-    def _progress(self, total: int) -> Iterator[Callable[[], None]]:
-        if total < _MANY or not self.stderr.isatty():
-            yield lambda: None
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("replaying", total=total)
-            yield lambda: progress.advance(task)
 
 
 def _letter_id(text: str) -> bytes:

@@ -19,8 +19,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 from openedx_events.tooling import OpenEdxPublicSignal, load_all_signals
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edx_event_bus_redis.internal.amounts import amount
 from edx_event_bus_redis.internal.codec import codec_for
@@ -30,9 +28,7 @@ from edx_event_bus_redis.internal.producer import RedisEventProducer
 from edx_event_bus_redis.internal.settings import load_producer_settings, required_server
 from edx_event_bus_redis.internal.telemetry import producer_logger
 from edx_event_bus_redis.management.event_json import event_data_of, first_line, metadata_of
-
-# Seconds between two lines about the progress where there is no terminal.
-_REPORT_INTERVAL = 10.0
+from edx_event_bus_redis.management.progress_report import reported
 
 _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -93,7 +89,7 @@ class Command(BaseCommand):
         sent, last = 0, b""
         began = time.monotonic()
         try:
-            with self._progress(stream, count) as report:
+            with reported(self.stderr, f"sent to {stream}", count) as report, _logs_above_the_bar():
                 for number in range(count):
                     if rate is not None:
                         time.sleep(max(0.0, began + number / rate - time.monotonic()))
@@ -111,25 +107,6 @@ class Command(BaseCommand):
             raise CommandError(f"interrupted{_so_far(sent, count)}", returncode=_EXIT_INTERRUPTED) from None
         return last
 
-    @contextlib.contextmanager
-    def _progress(self, stream: str, count: int) -> Iterator[Callable[[int], None]]:
-        """Yield what is to be told after each event how many were sent."""
-        if count > 1 and self.stderr.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            with Progress(*columns, console=Console(stderr=True), transient=True) as progress, _logs_above_the_bar():
-                task = progress.add_task(stream, total=count)
-                yield lambda sent: progress.update(task, completed=sent)
-            return
-        due = time.monotonic() + _REPORT_INTERVAL
-
-        def report(sent: int) -> None:
-            nonlocal due
-            if time.monotonic() >= due:
-                due += _REPORT_INTERVAL
-                self.stderr.write(f"sent {sent} of {count}")
-
-        yield report
-
 
 def _so_far(sent: int, count: int) -> str:
     return f" ({sent} of {count} were sent)" if count > 1 else ""
@@ -137,7 +114,11 @@ def _so_far(sent: int, count: int) -> str:
 
 @contextlib.contextmanager
 def _logs_above_the_bar() -> Iterator[None]:
-    """Let log lines, one for each event, scroll above a bar that is on the same terminal, which moved sys.stderr."""
+    """
+    Let log lines, one for each event, scroll above a bar that is on the same terminal, which moved sys.stderr.
+
+    Without a bar sys.stderr is where it was.
+    """
     moved = []
     logger: logging.Logger | None = producer_logger
     while logger is not None:
