@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import redis
 
 from edx_event_bus_redis.internal import scripts
+from edx_event_bus_redis.internal.connections import SentAhead
 from edx_event_bus_redis.internal.letter import parse_history, restored
 from edx_event_bus_redis.internal.message import Entry, is_id
 from edx_event_bus_redis.internal.sizes import NO_LIMIT, shortened, size_of
@@ -42,6 +43,10 @@ class AgainStream(Stream):
     def acknowledge(self, group: str, ids: Sequence[bytes]) -> None:
         """Acknowledge entries and delete them."""
         self._acknowledge([self.key], [group, *ids])
+
+    def send_acknowledgement(self, group: str, ids: Sequence[bytes]) -> SentAhead:
+        """Have entries acknowledged and deleted, as for every stream. A server without the script does nothing."""
+        return SentAhead(self._client, "EVALSHA", self._acknowledge.sha, 1, self.key, group, *ids)
 
     def _entry(self, entry_id: bytes, fields: list[bytes] | None, *_: int) -> Entry:
         if not fields:

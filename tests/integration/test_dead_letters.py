@@ -261,6 +261,24 @@ def test_a_replayed_event_reaches_only_its_group(
     assert client.xlen(stream_name) == 1
 
 
+def test_of_many_that_are_replayed_nothing_is_left(
+    consume: Any, client: redis.Redis, bury: Bury, stream_name: str
+) -> None:
+    """Of fast events, whose acknowledgements are sent ahead, the group's own stream keeps none either."""
+    count = 300
+    consumer = consume().wait_running()
+    bury(*(login_fields(number, "sleep:0.0005") for number in range(count)))
+
+    here("replay", "--all")
+
+    assert len({each.event_id for each in consumer.wait_handled(count)}) == count
+    assert consumer.stop() == 0
+    assert len(consumer.handled()) == count
+    again = group_key(stream_name, "again", "group")
+    assert client.xpending(again, "group")["pending"] == 0
+    assert client.xlen(again) == 0
+
+
 def test_an_event_that_fails_again_has_its_history(consume: Any, client: redis.Redis, stream_name: str) -> None:
     """A replayed event that fails is a dead letter again, under its old id, and knows what it was one for before."""
     consume(max_retries=0).wait_running()
