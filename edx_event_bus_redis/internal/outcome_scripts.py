@@ -125,11 +125,13 @@ local letters, bytes, first, last = {}, 0, nil, nil
 while length - #letters > most and #letters < 200 and bytes < most_bytes do
   local behind = letters[#letters] and '(' .. letters[#letters] or '-'
   local letter = redis.call('XRANGE', KEYS[5], behind, '+', 'COUNT', 1)[1]
-  local fields = letter[2]
-  for _, part in ipairs(fields) do bytes = bytes + #part end
-  local id = fields[#fields - 19] == 'dead_entry_id' and fields[#fields - 18] or ''
   -- What somebody else has put there has an id of its own only.
-  if not split(id) then id = letter[1] end
+  local id = letter[1]
+  for index = 1, #letter[2], 2 do
+    local name, value = letter[2][index], letter[2][index + 1]
+    bytes = bytes + #name + #value
+    if name == 'dead_entry_id' and split(value) then id = value end
+  end
   if not first or is_less(id, first) then first = id end
   if not last or is_less(last, id) then last = id end
   letters[#letters + 1] = letter[1]
