@@ -7,6 +7,7 @@ What puts entries there is in ``private``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import redis
 
@@ -42,6 +43,10 @@ class AgainStream(Stream):
     def acknowledge(self, group: str, ids: Sequence[bytes]) -> None:
         """Acknowledge entries and delete them."""
         self._acknowledge([self.key], [group, *ids])
+
+    def _acknowledgement(self, group: str, ids: Sequence[bytes]) -> tuple[Any, ...]:
+        # A server that does not know the script refuses it; then ``acknowledge`` loads it.
+        return "EVALSHA", self._acknowledge.sha, 1, self.key, group, *ids
 
     def _entry(self, entry_id: bytes, fields: list[bytes] | None, *_: int) -> Entry:
         if not fields:

@@ -650,3 +650,17 @@ def test_a_dead_letter_is_what_was_written() -> None:
     assert letter == DeadLetter(
         id=b"9-0", fields=[b"a", b"b"], stored=2, size=0, entry_id=b"3-1", **facts, time=moment, history=entry.history
     )
+
+
+def test_many_that_are_replayed_leave_nothing_behind(
+    bury: Bury, consume: Any, client: redis.Redis, stream_name: str
+) -> None:
+    """Fast ones are acknowledged many at a time, some while others are handled, and all are gone from Redis then."""
+    consumer = consume(workers=1).wait_running()
+    bury(*(login_fields(number, "sleep:0.0005") for number in range(300)))
+
+    here("replay", "--all")
+
+    consumer.wait_handled(300)
+    wait_until(lambda: client.xlen(group_key(stream_name, "again", "group")) == 0, what="nothing is left")
+    assert len(consumer.handled()) == 300
