@@ -7,11 +7,11 @@ What puts entries there is in ``private``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import redis
 
 from edx_event_bus_redis.internal import scripts
-from edx_event_bus_redis.internal.connections import SentAhead
 from edx_event_bus_redis.internal.letter import parse_history, restored
 from edx_event_bus_redis.internal.message import Entry, is_id
 from edx_event_bus_redis.internal.sizes import NO_LIMIT, shortened, size_of
@@ -44,9 +44,9 @@ class AgainStream(Stream):
         """Acknowledge entries and delete them."""
         self._acknowledge([self.key], [group, *ids])
 
-    def send_acknowledgement(self, group: str, ids: Sequence[bytes]) -> SentAhead:
-        """Have entries acknowledged and deleted, as for every stream. A server without the script does nothing."""
-        return SentAhead(self._client, "EVALSHA", self._acknowledge.sha, 1, self.key, group, *ids)
+    def _acknowledgement(self, group: str, ids: Sequence[bytes]) -> tuple[Any, ...]:
+        # A server that does not know the script refuses it; then ``acknowledge`` loads it.
+        return "EVALSHA", self._acknowledge.sha, 1, self.key, group, *ids
 
     def _entry(self, entry_id: bytes, fields: list[bytes] | None, *_: int) -> Entry:
         if not fields:

@@ -275,11 +275,14 @@ class Stream:
     def acknowledge(self, group: str, ids: Sequence[bytes]) -> None:
         """Acknowledge entries, in one round trip."""
         with translated_errors(self.key):
-            self._client.execute_command("XACK", self.key, group, *ids)
+            self._client.execute_command(*self._acknowledgement(group, ids))
 
     def send_acknowledgement(self, group: str, ids: Sequence[bytes]) -> SentAhead:
         """Have entries acknowledged, without waiting for the reply. Raises nothing: what is returned tells."""
-        return SentAhead(self._client, "XACK", self.key, group, *ids)
+        return SentAhead(self._client, *self._acknowledgement(group, ids))
+
+    def _acknowledgement(self, group: str, ids: Sequence[bytes]) -> tuple[Any, ...]:
+        return "XACK", self.key, group, *ids
 
     def read_pending(self, group: str, consumer: str, after: bytes, count: int) -> list[Entry]:
         """
