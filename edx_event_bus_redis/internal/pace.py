@@ -14,8 +14,9 @@ from edx_event_bus_redis.internal.sizes import READ_AHEAD_BYTES
 # A batch is this much work, in seconds: small against any claim time, large against a round trip (0.1 ms).
 BATCH_SECONDS = 0.1
 
-# The most entries of a batch: so many that each bears little of the round trip.
-BATCH_LIMIT = 400
+# The most entries of a batch: so many that each bears little of the round trip; so few that they do not keep one worker
+# busy for long, with its siblings idle, if they turn out to be slower than those before them.
+BATCH_LIMIT = 100
 
 # Seconds of handling that a killed worker may repeat.
 ACK_WINDOW = 0.005

@@ -14,8 +14,8 @@ from tests.chaos.plan import Plan
 from tests.support.consuming import ConsumerProcess
 from tests.support.proxy import Proxy
 
-# A pool in a crash loop does not say each replacement; each worker says that it runs.
-_WORKER = re.compile(r" (?P<pid>\d+) INFO \S+: Running consumer for .*'consumer_name': '[^']*\.(?P<shard>\d+)'")
+# A pool in a crash loop does not say each replacement; each worker says that it runs, if only for debugging.
+_WORKER = re.compile(r" (?P<pid>\d+) [A-Z]+ \S+: Running consumer for .*'consumer_name': '[^']*\.(?P<shard>\d+)'")
 
 # Seconds after which a child that the log does not call a worker is none.
 _YOUNG = 1.0
@@ -27,7 +27,11 @@ _LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {"openedx_events": {"level": "WARNING"}, "django.dispatch": {"level": "CRITICAL"}},
+    "loggers": {
+        "openedx_events": {"level": "WARNING"},
+        "django.dispatch": {"level": "CRITICAL"},
+        "edx_event_bus_redis.internal.consumer": {"level": "DEBUG"},
+    },
 }
 
 
