@@ -190,8 +190,8 @@ class Consumer:
             self._settle()
         elif not intake.ahead:
             self._read()
-        # After a failure nothing new is begun before what was handled is acknowledged.
-        elif intake.acks.count and (intake.is_stale or self._failures.in_trouble):
+        # After a failure, or a slow event, nothing new is begun before what was handled is acknowledged.
+        elif intake.acks.count and (intake.acks.has_slow or intake.is_stale or self._failures.in_trouble):
             self._failures.doing = Doing.READ
             intake.acknowledge()
         elif intake.acks.is_over():
@@ -250,7 +250,7 @@ class Consumer:
         error = self._emit(message)
         seconds = time.monotonic() - began
         if error is None:
-            self._intake.acks.add(entry.id, began)
+            self._intake.acks.add(entry.id, began, seconds)
             if is_suspect:
                 self._unsettled = functools.partial(self._acquit, entry)
             self._pace.handled(event_type, seconds)

@@ -68,10 +68,13 @@ class AckWindow:
 
     Attributes:
         ids: of entries whose acknowledgement is to be sent.
+        has_slow: whether handling one of these took longer than the window. Then nothing is to be begun before it is
+            acknowledged: whoever is killed repeats one slow event at the most.
     """
 
     def __init__(self) -> None:
         self.ids: list[bytes] = []
+        self.has_slow = False
         self._on_their_way: list[bytes] = []
         self._opened = 0.0
 
@@ -80,10 +83,12 @@ class AckWindow:
         """Number of entries that were handled and, for all that is known, are pending."""
         return len(self.ids) + len(self._on_their_way)
 
-    def add(self, entry_id: bytes, began: float) -> None:
-        """Add an entry whose handling began at that time of the monotonic clock."""
+    def add(self, entry_id: bytes, began: float, seconds: float) -> None:
+        """Add an entry whose handling began at that time of the monotonic clock, and how long it took."""
         if not self.ids:
             self._opened = began
+        if seconds >= ACK_WINDOW:
+            self.has_slow = True
         self.ids.append(entry_id)
 
     def is_over(self) -> bool:
@@ -103,3 +108,4 @@ class AckWindow:
     def clear(self) -> None:
         """Forget the acknowledgements: they are done."""
         self.ids, self._on_their_way = [], []
+        self.has_slow = False

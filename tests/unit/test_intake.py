@@ -58,9 +58,9 @@ def test_a_reply_is_waited_for_before_more_is_sent() -> None:
     """What is on its way counts as not acknowledged."""
     stream, word = Stream(Sent(), Sent()), Word()
     intake = intake_of(stream, word)
-    intake.acks.add(b"1-0", 0.0)
+    intake.acks.add(b"1-0", 0.0, 0.0)
     intake.send_acknowledgements()
-    intake.acks.add(b"2-0", 0.0)
+    intake.acks.add(b"2-0", 0.0, 0.0)
     assert intake.acks.count == 2
 
     intake.send_acknowledgements()
@@ -76,9 +76,9 @@ def test_after_a_failure_nothing_goes_on_before_all_is_acknowledged() -> None:
     """Else a consumer could go on for long without a server."""
     stream = Stream(Sent(done=False))
     intake = intake_of(stream, Word())
-    intake.acks.add(b"1-0", 0.0)
+    intake.acks.add(b"1-0", 0.0, 0.0)
     intake.send_acknowledgements()
-    intake.acks.add(b"2-0", 0.0)
+    intake.acks.add(b"2-0", 0.0, 0.0)
 
     intake.send_acknowledgements()
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_sent_ahead_is_waited_for() -> None:
     """As where there is one connection only."""
     stream = Stream(Sent(is_on_its_way=False))
     intake = intake_of(stream, Word())
-    intake.acks.add(b"1-0", 0.0)
+    intake.acks.add(b"1-0", 0.0, 0.0)
 
     intake.send_acknowledgements()
 

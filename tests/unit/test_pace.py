@@ -47,22 +47,33 @@ def test_the_ack_window_opens_when_handling_begins() -> None:
     """A handler slower than the window has its event acknowledged at once."""
     window = AckWindow()
     assert not window.is_over()
-    window.add(b"1-0", time.monotonic() - 2 * ACK_WINDOW)
+    window.add(b"1-0", time.monotonic() - 2 * ACK_WINDOW, 0.0)
     assert window.is_over()
     window.clear()
     assert not window.is_over()
-    window.add(b"2-0", time.monotonic() + 60)
-    window.add(b"3-0", time.monotonic() - 60)
+    window.add(b"2-0", time.monotonic() + 60, 0.0)
+    window.add(b"3-0", time.monotonic() - 60, 0.0)
     assert not window.is_over()
     assert window.ids == [b"2-0", b"3-0"]
+
+
+def test_a_slow_event_is_known_until_it_is_acknowledged() -> None:
+    """Also one of a type that is fast on the whole: after it nothing is begun before the server has said that it is."""
+    window = AckWindow()
+    window.add(b"1-0", 1.0, ACK_WINDOW)
+    window.add(b"2-0", 1.0, 0.0)
+    assert window.has_slow
+    window.clear()
+    window.add(b"3-0", 1.0, 0.9 * ACK_WINDOW)
+    assert not window.has_slow
 
 
 def test_acknowledgements_that_were_not_done_are_sent_again() -> None:
     """What was sent counts as not acknowledged until that is known, and comes before what waits if it has to."""
     window = AckWindow()
-    window.add(b"1-0", 1.0)
+    window.add(b"1-0", 1.0, 0.0)
     window.were_sent()
-    window.add(b"2-0", time.monotonic())
+    window.add(b"2-0", time.monotonic(), 0.0)
     assert (window.ids, window.count) == ([b"2-0"], 2)
 
     window.were_answered(done=False)
