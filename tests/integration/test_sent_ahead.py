@@ -1,6 +1,8 @@
 """Acknowledgements are sent without waiting for the reply, and nothing is lost or stuck when that does not come."""
 
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -8,8 +10,9 @@ import redis
 from devtools.server import EmbeddedServer
 from edx_event_bus_redis.internal.client import make_client
 from edx_event_bus_redis.internal.connections import SentAhead
+from edx_event_bus_redis.internal.pace import ACK_WINDOW
 from tests.support.consuming import ConsumerProcess
-from tests.support.events import add_logins
+from tests.support.events import add_batch, add_logins
 from tests.support.proxy import Proxy
 from tests.support.troubles import fault_is_said_once, nothing_pending, said
 from tests.support.waiting import wait_until
@@ -117,3 +120,30 @@ def test_a_server_that_is_silent_between_two_batches_is_noticed(
     nothing_pending(server_client, stream_name)
     assert sorted(each.event_id for each in consumer.handled()) == sorted(ids)
     fault_is_said_once(consumer, "c1.0")
+
+
+def test_nothing_is_begun_before_a_slow_event_is_acknowledged(
+    consume_here: Callable[..., ConsumerProcess],
+    server_client: redis.Redis,
+    proxy: Proxy,
+    stream_name: str,
+    tmp_path: Path,
+) -> None:
+    """Nor if events of its type are fast for the most part: who is killed then repeats one slow event at the most."""
+    consumer = consume_here(url=proxy.url, workers=1)
+    ids = add_logins(server_client, stream_name, 1_000)
+    consumer.wait_handled(len(ids))
+    done = tmp_path / "done"
+    ids += add_batch(server_client, stream_name, [f"wait:{done}", *["ok"] * 50])
+    wait_until(lambda: len(consumer.begun()) == 1_001, what="the slow one is begun")
+    proxy.swallow()
+    time.sleep(2 * ACK_WINDOW)
+
+    done.touch()
+
+    wait_until(lambda: "c1.0" in said(consumer.log), what="the worker has noticed")
+    assert len(consumer.begun()) == 1_001
+    proxy.normal()
+    consumer.wait_handled(len(ids))
+    nothing_pending(server_client, stream_name)
+    assert sorted(each.event_id for each in consumer.handled()) == sorted(ids)
