@@ -21,7 +21,7 @@ from edx_event_bus_redis.internal.options import all_errors
 from edx_event_bus_redis.internal.server import Server
 from edx_event_bus_redis.internal.server_errors import translated_errors
 from edx_event_bus_redis.internal.settings import load_producer_settings, load_server
-from edx_event_bus_redis.internal.stream import server_without_acknowledged_trimming
+from edx_event_bus_redis.internal.trimming import server_without_acknowledged_trimming
 
 # Seconds that connecting, and that one reply, may take: a check must not hold a deployment up.
 _TIMEOUT = 1.0

@@ -48,9 +48,10 @@ from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.probes import Probes
 from edx_event_bus_redis.internal.protocols import Crew, Stop, WorkerLook
 from edx_event_bus_redis.internal.sizing import Load, Sizing
-from edx_event_bus_redis.internal.stream import Pending, Stream, knows_acknowledged_trimming
+from edx_event_bus_redis.internal.stream import Pending, Stream
 from edx_event_bus_redis.internal.takeover import Departures, HoldOn, Membership
 from edx_event_bus_redis.internal.telemetry import RunContext
+from edx_event_bus_redis.internal.trimming import knows_acknowledged_trimming
 from edx_event_bus_redis.internal.troubles import Troubles
 from edx_event_bus_redis.internal.vitals import Vitals, VitalSigns
 

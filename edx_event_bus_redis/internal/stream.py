@@ -86,40 +86,6 @@ class Pending(NamedTuple):
     oldest: bytes
 
 
-def knows_acknowledged_trimming(client: redis.Redis) -> bool:
-    """
-    Return whether the server knows ``Trim.ACKNOWLEDGED``; changes nothing and needs no right.
-
-    Raises ServerError or one of its subclasses.
-    """
-    with translated_errors():
-        try:
-            # A command that came with that option, in Redis 8.2. That it lacks its arguments is found out before rights
-            # are looked at, and after it is known that there is such a command.
-            client.execute_command("XACKDEL")
-        except exceptions.ResponseError as error:
-            return str(error).startswith("wrong number of arguments")
-    return False
-
-
-def server_without_acknowledged_trimming(client: redis.Redis) -> str | None:
-    """
-    Return name and version of the server if it does not know ``Trim.ACKNOWLEDGED``, None if it does.
-
-    Raises ServerError or one of its subclasses.
-    """
-    if knows_acknowledged_trimming(client):
-        return None
-    with translated_errors():
-        about = client.info("server")
-    name, version = next(
-        (name, about[field])
-        for name, field in (("Valkey", "valkey_version"), ("Redis", "redis_version"))
-        if field in about
-    )
-    return f"{name} {version}"
-
-
 class Script:
     """
     A script on the server.

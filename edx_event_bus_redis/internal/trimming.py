@@ -3,7 +3,7 @@ How a producer trims with ``EVENT_BUS_REDIS_STREAM_KEEP_UNACKED``: only entries 
 Without the setting nothing is decided here: each XADD trims.
 
 A server that does not know the option is found out by its first refusal, which costs one round trip and no event. It is
-asked again after a while, because it may have been updated.
+asked again after a while, because it may have been updated. Whoever sends nothing can ask without trying.
 
 Looking for what may be trimmed is not free: while the entries at the head of a stream are unacknowledged, the server
 looks through all that is above the cap, each time. So only one event in many asks for it.
@@ -15,7 +15,11 @@ import enum
 import logging
 import time
 
+import redis
+from redis import exceptions
+
 from edx_event_bus_redis.internal.log_lines import KEEP_UNACKED_HAS_NO_EFFECT
+from edx_event_bus_redis.internal.server_errors import translated_errors
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +48,40 @@ class Trim(enum.Enum):
 def outgrows(length: int, cap: int) -> bool:
     """Return whether a stream of so many entries is not trimmed at that cap, whatever its producers' settings are."""
     return length > cap + _SLACK + cap * _SHARE_OF_SLACK
+
+
+def knows_acknowledged_trimming(client: redis.Redis) -> bool:
+    """
+    Return whether the server knows ``Trim.ACKNOWLEDGED``; changes nothing and needs no right.
+
+    Raises ServerError or one of its subclasses.
+    """
+    with translated_errors():
+        try:
+            # A command that came with that option, in Redis 8.2. That it lacks its arguments is found out before rights
+            # are looked at, and after it is known that there is such a command.
+            client.execute_command("XACKDEL")
+        except exceptions.ResponseError as error:
+            return str(error).startswith("wrong number of arguments")
+    return False
+
+
+def server_without_acknowledged_trimming(client: redis.Redis) -> str | None:
+    """
+    Return name and version of the server if it does not know ``Trim.ACKNOWLEDGED``, None if it does.
+
+    Raises ServerError or one of its subclasses.
+    """
+    if knows_acknowledged_trimming(client):
+        return None
+    with translated_errors():
+        about = client.info("server")
+    name, version = next(
+        (name, about[field])
+        for name, field in (("Valkey", "valkey_version"), ("Redis", "redis_version"))
+        if field in about
+    )
+    return f"{name} {version}"
 
 
 class KeepUnacked:

@@ -20,7 +20,7 @@ from edx_event_bus_redis import OutgoingEvent, create_producer
 from edx_event_bus_redis.internal.client import make_client
 from edx_event_bus_redis.internal.codec import codec_for
 from edx_event_bus_redis.internal.producer import RedisEventProducer
-from edx_event_bus_redis.internal.stream import knows_acknowledged_trimming
+from edx_event_bus_redis.internal.trimming import knows_acknowledged_trimming
 from tests.support.events import SIGNAL, TOPIC, add_logins, login_data
 from tests.support.waiting import wait_until
 
