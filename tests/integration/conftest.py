@@ -1,6 +1,6 @@
 """Consumers of a server of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from devtools.server import EmbeddedServer
 from edx_event_bus_redis import create_producer
 from edx_event_bus_redis.internal.producer import RedisEventProducer
 from tests.support.consuming import ConsumerProcess
+from tests.support.proxy import Proxy
 
 
 @pytest.fixture
@@ -19,6 +20,23 @@ def consume_here(consume: Any, own_server: EmbeddedServer) -> Callable[..., Cons
     def start(**arguments: Any) -> ConsumerProcess:
         consumer: ConsumerProcess = consume(**{"url": own_server.url, **arguments})
         return consumer.wait_running(arguments.get("workers") or 1)
+
+    return start
+
+
+@pytest.fixture
+def proxy(own_server: EmbeddedServer) -> Iterator[Proxy]:
+    """A way to the test's own server that can be made a bad one."""
+    with Proxy(own_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def consume_there(consume_here: Callable[..., ConsumerProcess], proxy: Proxy) -> Callable[..., ConsumerProcess]:
+    """Start a consumer that reaches the server through the proxy."""
+
+    def start(**arguments: Any) -> ConsumerProcess:
+        return consume_here(url=proxy.url, **arguments)
 
     return start
 

@@ -1,34 +1,16 @@
 """The network between consumer and server is slow, narrow, cut, or swallows what is sent."""
 
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import redis
 
-from devtools.server import EmbeddedServer
 from tests.support.consuming import ConsumerProcess
 from tests.support.events import add_logins
 from tests.support.proxy import Proxy
 from tests.support.troubles import BOTH, NAMES, fault_is_said_once, nothing_pending, said
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-def proxy(own_server: EmbeddedServer) -> Iterator[Proxy]:
-    with Proxy(own_server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def consume_there(consume_here: Callable[..., ConsumerProcess], proxy: Proxy) -> Callable[..., ConsumerProcess]:
-    """Start a consumer that reaches the server through the proxy."""
-
-    def start(**arguments: Any) -> ConsumerProcess:
-        return consume_here(url=proxy.url, **arguments)
-
-    return start
 
 
 def all_is_handled_once(

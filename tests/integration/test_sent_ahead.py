@@ -1,7 +1,7 @@
 """Acknowledgements are sent without waiting for the reply, and nothing is lost or stuck when that does not come."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,12 +16,6 @@ from tests.support.events import add_batch, add_logins
 from tests.support.proxy import Proxy
 from tests.support.troubles import fault_is_said_once, nothing_pending, said
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-def proxy(own_server: EmbeddedServer) -> Iterator[Proxy]:
-    with Proxy(own_server.port) as proxy:
-        yield proxy
 
 
 def client_of(url: str, **options: str) -> redis.Redis:
@@ -83,7 +77,7 @@ def test_the_only_connection_is_not_taken(own_server: EmbeddedServer) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"max_connections": 1}], ids=["many connections", "one connection"])
 def test_acknowledgements_on_their_way_survive_cuts(
-    consume_here: Callable[..., ConsumerProcess],
+    consume_there: Callable[..., ConsumerProcess],
     server_client: redis.Redis,
     proxy: Proxy,
     stream_name: str,
@@ -91,7 +85,7 @@ def test_acknowledgements_on_their_way_survive_cuts(
 ) -> None:
     """Fast events while the connections are cut again and again: each is handled once, and nothing stays pending."""
     settings = {"EVENT_BUS_REDIS_CONNECTION_OPTIONS": options}
-    consumer = consume_here(url=proxy.url, workers=2, settings=settings)
+    consumer = consume_there(workers=2, settings=settings)
     ids = add_logins(server_client, stream_name, 6_000, "sleep:0.0005")
     for number in range(1, 6):
         consumer.wait_handled(number * 900)
@@ -104,10 +98,10 @@ def test_acknowledgements_on_their_way_survive_cuts(
 
 
 def test_a_server_that_is_silent_between_two_batches_is_noticed(
-    consume_here: Callable[..., ConsumerProcess], server_client: redis.Redis, proxy: Proxy, stream_name: str
+    consume_there: Callable[..., ConsumerProcess], server_client: redis.Redis, proxy: Proxy, stream_name: str
 ) -> None:
     """A worker that handles fast events says that there is no reply to what it has sent, once, and goes on after it."""
-    consumer = consume_here(url=proxy.url, workers=1)
+    consumer = consume_there(workers=1)
     ids = add_logins(server_client, stream_name, 3_000, "sleep:0.001")
     consumer.wait_handled(500)
     proxy.swallow()
@@ -123,14 +117,14 @@ def test_a_server_that_is_silent_between_two_batches_is_noticed(
 
 
 def test_nothing_is_begun_before_a_slow_event_is_acknowledged(
-    consume_here: Callable[..., ConsumerProcess],
+    consume_there: Callable[..., ConsumerProcess],
     server_client: redis.Redis,
     proxy: Proxy,
     stream_name: str,
     tmp_path: Path,
 ) -> None:
     """Nor if events of its type are fast for the most part: who is killed then repeats one slow event at the most."""
-    consumer = consume_here(url=proxy.url, workers=1)
+    consumer = consume_there(workers=1)
     ids = add_logins(server_client, stream_name, 1_000)
     consumer.wait_handled(len(ids))
     done = tmp_path / "done"
