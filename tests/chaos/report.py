@@ -23,7 +23,7 @@ then the books are balanced by event id: what was sent is handled, or a dead let
 event is handled twice only if the process that handled it was killed or frozen before it was acknowledged, or if its
 group was deleted when one pool had read it and the other one had not.
 
-Order and time of the faults are drawn by the seed. Every kind comes in each half of ten minutes.
+Order and time of the faults are drawn by the seed. Every kind is tried in each half of ten minutes until it applies.
 """
 
 
