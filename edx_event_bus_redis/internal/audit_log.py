@@ -1,19 +1,14 @@
 """
 The audit log of a consumer: two lines for each event.
 
-A record of the logging module mostly says what the one before it said: logger, process, thread, place in the code. So
-each is a copy of the first one of its line, with what differs put in, which takes half the time (ADR 0027).
-
 A producer's audit log is in ``telemetry``.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from types import FunctionType
 from typing import Any
 
+from edx_event_bus_redis.internal.copied_records import CopiedRecords, records_are_plain
 from edx_event_bus_redis.internal.log_lines import record_fields
 from edx_event_bus_redis.internal.message import Message
 from edx_event_bus_redis.internal.telemetry import RunContext, consumer_logger, is_audited, logging_failed
@@ -61,46 +56,15 @@ class _Line:
     def __init__(self, words: str, fields: dict[str, Any]) -> None:
         self._words = words
         self._fields = fields
-        self._first: dict[str, Any] | None = None
+        # 1 is the method log().
+        self._records = CopiedRecords(consumer_logger, depth=2, fields=fields)
 
     def log(self, fields: dict[str, Any], *arguments: object) -> None:
         """Log it. A filter of the host that fails is no reason to stop working."""
         try:
-            if _records_are_plain():
-                consumer_logger.handle(self._record(fields, arguments))
+            if records_are_plain(consumer_logger):
+                consumer_logger.handle(self._records.make(self._words, arguments, fields))
             else:
                 consumer_logger.info(self._words, *arguments, extra={**self._fields, **fields}, stacklevel=2)
         except Exception as failure:  # noqa: BLE001 -- filters are foreign code
             logging_failed(failure)
-
-    def _record(self, fields: dict[str, Any], arguments: tuple[object, ...]) -> logging.LogRecord:
-        first = self._first
-        if first is None:
-            first = self._first = self._make_first()
-        now = time.time()
-        attributes = first | fields
-        attributes["args"] = arguments
-        attributes["created"] = now
-        attributes["msecs"] = now * 1000 // 1 % 1000
-        attributes["relativeCreated"] += (now - first["created"]) * 1000
-        record = logging.LogRecord.__new__(logging.LogRecord)
-        record.__dict__ = attributes
-        return record
-
-    def _make_first(self) -> dict[str, Any]:
-        path, line, function, _ = consumer_logger.findCaller(stacklevel=4)
-        record = consumer_logger.makeRecord(
-            consumer_logger.name, logging.INFO, path, line, self._words, (), None, function, self._fields
-        )
-        return vars(record)
-
-
-def _records_are_plain() -> bool:
-    """Return whether nobody has a say in how records are made, as tracers have that put an id into each."""
-    make = logging.Logger.makeRecord
-    return (
-        type(consumer_logger) is logging.Logger
-        and logging.getLogRecordFactory() is logging.LogRecord
-        and type(make) is FunctionType
-        and make.__globals__ is vars(logging)
-    )

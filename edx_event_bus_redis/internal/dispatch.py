@@ -7,21 +7,15 @@ What receivers fail with is raised, not judged: what becomes of the event ``deli
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from types import FunctionType
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
-from openedx_events import tooling, utils
 from openedx_events.tooling import OpenEdxPublicSignal, prepare_for_new_work_cycle
 
 from edx_event_bus_redis.internal.codec import codec_for
 from edx_event_bus_redis.internal.errors import ReceiverError, UnusableMessageError
 from edx_event_bus_redis.internal.message import Message
-
-# Texts about what receivers returned that are kept; a service has as many as it has signals with receivers.
-_MOST_TEXTS = 1_000
 
 
 def prepare() -> None:
@@ -51,56 +45,6 @@ def get_ready_to_dispatch() -> None:
         if signal.receivers:
             with contextlib.suppress(Exception):
                 codec_for(signal).get_ready_to_decode()
-
-
-@contextlib.contextmanager
-def responses_formatted_for_the_log_alone() -> Iterator[None]:
-    """
-    While the block runs, have what receivers return formatted only if the log takes the line that it is for.
-
-    openedx-events makes the text for each event, and its logger throws it away unless its level is INFO (ADR 0016). If
-    it takes it, and no receiver has returned anything, the text is the same each time: it is made once.
-    """
-    format_responses: Callable[..., str] | None = getattr(utils, "format_responses", None)
-    if getattr(tooling, "format_responses", None) is not format_responses or format_responses is None:
-        # Another release has something else there, or somebody has put it there: nothing is known of that.
-        yield
-        return
-    tooling.format_responses = _only_for_log(format_responses)
-    try:
-        yield
-    finally:
-        tooling.format_responses = format_responses
-
-
-def _only_for_log(format_responses: Callable[..., str]) -> Callable[..., str]:
-    texts: dict[tuple[Any, ...], str] = {}
-
-    def format_for_log(responses: Any, **options: Any) -> str:
-        if not tooling.log.isEnabledFor(logging.INFO):
-            return ""
-        silent = _names_of_silent(responses)
-        if silent is None:
-            return format_responses(responses, **options)
-        key = (*silent, *options.items())
-        text = texts.get(key)
-        if text is None:
-            if len(texts) >= _MOST_TEXTS:
-                texts.clear()
-            text = texts[key] = format_responses(responses, **options)
-        return text
-
-    return format_for_log
-
-
-def _names_of_silent(responses: Any) -> list[tuple[str, str]] | None:
-    """Return all that goes into the text, if all receivers are functions and have returned None; else None."""
-    names = []
-    for receiver, response in responses:
-        if response is not None or type(receiver) is not FunctionType:
-            return None
-        names.append((receiver.__module__, receiver.__name__))
-    return names
 
 
 def is_known(event_type: str) -> bool:

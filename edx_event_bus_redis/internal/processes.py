@@ -17,7 +17,7 @@ from edx_event_bus_redis.internal.board import Board
 from edx_event_bus_redis.internal.consumer import Consumer
 from edx_event_bus_redis.internal.counts import PoolCounts
 from edx_event_bus_redis.internal.crew import SlotCrew, SlotProgress, death_by_entry
-from edx_event_bus_redis.internal.dispatch import get_ready_to_dispatch, responses_formatted_for_the_log_alone
+from edx_event_bus_redis.internal.dispatch import get_ready_to_dispatch
 from edx_event_bus_redis.internal.errors import ServerError, TooManyErrors
 from edx_event_bus_redis.internal.holder import this_process
 from edx_event_bus_redis.internal.holdings import Holdings
@@ -35,6 +35,7 @@ from edx_event_bus_redis.internal.options import ConsumerSettings
 from edx_event_bus_redis.internal.pool_log import PoolLog
 from edx_event_bus_redis.internal.probes import Probes, answer_to_http
 from edx_event_bus_redis.internal.protocols import Progress
+from edx_event_bus_redis.internal.responses import responses_logged_cheaply
 from edx_event_bus_redis.internal.start import connect, connect_now, longest_block
 from edx_event_bus_redis.internal.takeover import Membership
 from edx_event_bus_redis.internal.telemetry import RunContext
@@ -96,7 +97,7 @@ def consume(
         quiet=quiet,
     )
     try:
-        with responses_formatted_for_the_log_alone():
+        with responses_logged_cheaply():
             consumer.run()
     finally:
         client.connection_pool.disconnect()

@@ -43,7 +43,7 @@ def write(log: AuditLog, number: int) -> None:
 def slowly(log: AuditLog, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write by the logging module's own means."""
     with monkeypatch.context() as patch:
-        patch.setattr(audit_log, "_records_are_plain", lambda: False)
+        patch.setattr(audit_log, "records_are_plain", lambda _: False)
         write(log, number)
 
 

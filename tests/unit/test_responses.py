@@ -1,6 +1,9 @@
 """What receivers return is formatted for a log that takes it."""
 
+import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +12,7 @@ from openedx_events import tooling
 from openedx_events.learning.signals import SESSION_LOGIN_COMPLETED as SIGNAL
 from openedx_events.utils import format_responses
 
-from edx_event_bus_redis.internal.dispatch import responses_formatted_for_the_log_alone
+from edx_event_bus_redis.internal.responses import responses_logged_cheaply
 from tests.acceptance.project import examples
 
 
@@ -43,7 +46,7 @@ def send() -> Any:
 
 def test_a_log_that_does_not_take_responses_costs_nothing(response: Response, caplog: Any) -> None:
     """Below INFO the receivers are called, their responses returned, and nothing is formatted."""
-    with caplog.at_level(logging.WARNING, tooling.log.name), responses_formatted_for_the_log_alone():
+    with caplog.at_level(logging.WARNING, tooling.log.name), responses_logged_cheaply():
         ((_, returned),) = send()
 
     assert returned is response
@@ -54,10 +57,10 @@ def test_a_log_that_takes_responses_gets_the_same_line(response: Response, caplo
     """At INFO there is the line that openedx-events writes by itself; also if the level is changed meanwhile."""
     with caplog.at_level(logging.INFO, tooling.log.name):
         send()
-    with caplog.at_level(logging.WARNING, tooling.log.name), responses_formatted_for_the_log_alone():
+    with caplog.at_level(logging.WARNING, tooling.log.name), responses_logged_cheaply():
         send()
-        caplog.set_level(logging.INFO, tooling.log.name)
-        send()
+        with caplog.at_level(logging.INFO, tooling.log.name):
+            send()
 
     expected, got = caplog.messages
     assert "<the response>" in expected
@@ -91,7 +94,7 @@ def test_receivers_that_return_nothing_get_the_same_line_each_time(caplog: Any) 
     try:
         with caplog.at_level(logging.INFO, tooling.log.name):
             expected = send_some()
-            with responses_formatted_for_the_log_alone():
+            with responses_logged_cheaply():
                 got = send_some()
     finally:
         SIGNAL.disconnect(first)
@@ -100,12 +103,92 @@ def test_receivers_that_return_nothing_get_the_same_line_each_time(caplog: Any) 
     assert got == expected
 
 
+# What differs between two records of the line.
+TIMES = {"created", "msecs", "relativeCreated", "asctime"}
+
+
+def in_a_thread(do: Callable[[], Any]) -> None:
+    thread = threading.Thread(target=do, name="a receiver's thread")
+    thread.start()
+    thread.join(10)
+
+
+def in_a_task(do: Callable[[], Any]) -> None:
+    async def task() -> None:
+        do()
+
+    asyncio.run(task())
+
+
+def at_once(do: Callable[[], Any]) -> None:
+    do()
+
+
+@pytest.mark.parametrize("somewhere", [at_once, in_a_thread, in_a_task])
+def test_a_record_has_all_that_openedx_events_gives_it(
+    somewhere: Callable[[Callable[[], Any]], None], caplog: Any
+) -> None:
+    """Names, types and values are the same but for the times, also where a receiver sends in a thread or a task."""
+
+    def silent(**_: Any) -> None:
+        pass
+
+    SIGNAL.connect(silent)
+    try:
+        with caplog.at_level(logging.INFO, tooling.log.name):
+            somewhere(send)
+            with responses_logged_cheaply():
+                send()
+                caplog.records.pop()
+                somewhere(send)
+                somewhere(send)
+    finally:
+        SIGNAL.disconnect(silent)
+
+    records = [vars(record) for record in caplog.records]
+    kinds = [{name: type(value) for name, value in record.items()} for record in records]
+    # Two threads, or two tasks, have a number each.
+    numbers = {"thread", "taskName"} if somewhere is not at_once else set()
+    made, *copied = [{name: record[name] for name in record.keys() - TIMES - numbers} for record in records]
+    assert len(copied) == 2
+    assert copied == [made, made]
+    assert kinds == [kinds[0]] * 3
+    assert made["funcName"] == "_send_event_with_metadata"
+
+
+def test_a_record_has_its_own_time(caplog: Any) -> None:
+    """Copies say when their own line was logged."""
+    with caplog.at_level(logging.INFO, tooling.log.name), responses_logged_cheaply():
+        send()
+        time.sleep(0.01)
+        send()
+
+    first, last = caplog.records
+    assert last.created - first.created >= 0.01
+    assert last.relativeCreated - first.relativeCreated >= 10
+
+
+def test_other_lines_of_openedx_events_are_logged_as_ever(caplog: Any) -> None:
+    """Another release may log more, with arguments, with fields, at other levels: from where it does."""
+    with caplog.at_level(logging.INFO, tooling.log.name), responses_logged_cheaply():
+        send()
+        tooling.log.info("Sent %s", 3, extra={"number": 3})
+        tooling.log.warning("Not sent")
+
+    _, sent, not_sent = caplog.records
+    assert (sent.getMessage(), sent.number, not_sent.getMessage()) == ("Sent 3", 3, "Not sent")
+    assert (sent.funcName, not_sent.funcName) == (test_other_lines_of_openedx_events_are_logged_as_ever.__name__,) * 2
+
+
 def test_openedx_events_is_left_as_it_was() -> None:
-    """After the block it formats by itself again."""
-    with responses_formatted_for_the_log_alone():
+    """After the block it formats and logs by itself again."""
+    logger = tooling.log
+    with responses_logged_cheaply():
         assert tooling.format_responses is not format_responses
+        assert tooling.log is not logger
 
     assert tooling.format_responses is format_responses
+    assert tooling.log is logger
 
 
 def test_what_is_not_known_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +196,7 @@ def test_what_is_not_known_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     other: Callable[..., str] = lambda *_, **__: "other"  # noqa: E731 -- a function like any
     monkeypatch.setattr(tooling, "format_responses", other)
 
-    with responses_formatted_for_the_log_alone():
+    with responses_logged_cheaply():
         assert tooling.format_responses is other
 
     assert tooling.format_responses is other
@@ -123,5 +206,5 @@ def test_a_release_without_it_is_no_error(monkeypatch: pytest.MonkeyPatch) -> No
     """A release of openedx-events that formats otherwise, or not at all, is used as it is."""
     monkeypatch.delattr(tooling, "format_responses")
 
-    with responses_formatted_for_the_log_alone():
+    with responses_logged_cheaply():
         assert not hasattr(tooling, "format_responses")

@@ -1,0 +1,63 @@
+"""
+Records of the logging module that are copies.
+
+A record mostly says what the one before it said: logger, process, thread, place in the code. So each is a copy of the
+first one of its place, with what differs put in, which takes half the time (ADR 0027).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import FunctionType
+from typing import Any
+
+
+class CopiedRecords:
+    """
+    Records at level INFO, logged again and again in one place of the code, by one thread of one process.
+
+    Arguments:
+        logger: whose records they are.
+        depth: calls from ``make`` up to the function that logs; 1 if that calls ``make`` itself.
+        fields: that all of them have.
+    """
+
+    def __init__(self, logger: logging.Logger, *, depth: int, fields: dict[str, Any] | None = None) -> None:
+        self._logger = logger
+        self._depth = depth
+        self._fields = fields
+        self._first: dict[str, Any] | None = None
+
+    def make(self, words: str, arguments: tuple[object, ...], fields: dict[str, Any]) -> logging.LogRecord:
+        """Return a record of these words, with ``fields`` in addition. To be called only if records are plain."""
+        first = self._first
+        if first is None:
+            first = self._first = self._make_first()
+        now = time.time()
+        attributes = first | fields
+        attributes["msg"] = words
+        attributes["args"] = arguments
+        attributes["created"] = now
+        attributes["msecs"] = now * 1000 // 1 % 1000
+        attributes["relativeCreated"] += (now - first["created"]) * 1000
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        record.__dict__ = attributes
+        return record
+
+    def _make_first(self) -> dict[str, Any]:
+        # 1 is this method, 2 is make().
+        path, line, function, _ = self._logger.findCaller(stacklevel=2 + self._depth)
+        logger = self._logger
+        return vars(logger.makeRecord(logger.name, logging.INFO, path, line, "", (), None, function, self._fields))
+
+
+def records_are_plain(logger: logging.Logger) -> bool:
+    """Return whether nobody has a say in how records are made, as tracers have that put an id into each."""
+    make = logging.Logger.makeRecord
+    return (
+        type(logger) is logging.Logger
+        and logging.getLogRecordFactory() is logging.LogRecord
+        and type(make) is FunctionType
+        and make.__globals__ is vars(logging)
+    )
