@@ -64,6 +64,7 @@ upgrade: $(STAMP) ## pin the newest versions in requirements/*.txt
 	$(UV_PIN) $(OF_PACKAGE) --resolution lowest-direct -o requirements/oldest.txt
 	@# None either: the tests install what is in it one by one.
 	$(UV_PIN) --universal requirements/deployment.in -o requirements/deployment.txt
+	$(UV_PIN) --universal requirements/redis.in -o requirements/redis.txt
 
 .PHONY: demo
 demo: $(STAMP) ## watch four workers handle 2,000 events while one of them is killed

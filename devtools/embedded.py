@@ -112,6 +112,7 @@ class EmbeddedServer:
         config: more server configuration, such as ``{"appendonly": "yes"}``. Nothing is persisted by default.
         dies_with_parent: false for a server that goes on when this process is gone.
         start_timeout: seconds that it may take until the server answers.
+        binary: the server program, if not the one that ``server_binary`` returns.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class EmbeddedServer:
         config: Mapping[str, str] | None = None,
         dies_with_parent: bool = True,
         start_timeout: float = 20.0,
+        binary: Path | None = None,
     ) -> None:
         self.password = password
         self._wanted_port = port
@@ -132,6 +134,7 @@ class EmbeddedServer:
         self._config = dict(config or {})
         self._dies_with_parent = dies_with_parent
         self._start_timeout = start_timeout
+        self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
         self._release_starter: Callable[[], None] | None = None
         self._owner = 0
@@ -277,7 +280,7 @@ class EmbeddedServer:
         # A file that only its owner can read keeps the password out of the list of processes.
         config_path.chmod(0o600)
         log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
-        self._spawn([str(server_binary()), str(config_path)])
+        self._spawn([str(self._binary or server_binary()), str(config_path)])
         self._wait_until_it_answers(log_start)
 
     def _config_text(self, port: int) -> str:

