@@ -56,7 +56,7 @@ class Appender:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._of_all = Connections(clients.of("")) if clients.are_one else None
+        self._of_all = self._connections("") if clients.are_one else None
         self._of_stream: dict[str, Connections] = {}
 
     @property
@@ -138,7 +138,10 @@ class Appender:
         if self._of_all is not None:
             return self._of_all
         # In a cluster each stream may be on a node of its own.
-        return self._of_stream.get(key) or self._of_stream.setdefault(key, Connections(self._clients.of(key)))
+        return self._of_stream.get(key) or self._of_stream.setdefault(key, self._connections(key))
+
+    def _connections(self, key: str) -> Connections:
+        return Connections(functools.partial(self._clients.of, key))
 
 
 def append_command(key: str, fields: Sequence[bytes], max_len: int, trim: Trim) -> bytes:

@@ -29,6 +29,7 @@ from edx_event_bus_redis.internal.cluster import (
 )
 from edx_event_bus_redis.internal.connection_url import Address, Kind
 from edx_event_bus_redis.internal.errors import ServerError, ServerNotTrusted
+from edx_event_bus_redis.internal.per_process import PerProcess
 from edx_event_bus_redis.internal.sentinels import pool_by_sentinels
 from edx_event_bus_redis.internal.server import Server
 from edx_event_bus_redis.internal.server_errors import translated_errors
@@ -72,8 +73,9 @@ class Clients:
     """
     Clients of a server, or of the nodes of a cluster, each of which connects when it is first used.
 
-    Threads may share them, and they survive a fork. Nothing is tried again by redis-py but what a node of a cluster has
-    refused because another one has it: whoever calls knows better whether and when.
+    Threads may share them; a process that is forked from one that uses them gets others. Nothing is tried again by
+    redis-py but what a node of a cluster has refused because another one has it: whoever calls knows better whether and
+    when.
 
     Arguments:
         server: or its URL.
@@ -111,8 +113,8 @@ class Clients:
             self._arguments["redis_connect_func"] = _greet
         self._nodes = Nodes(self._server.where.nodes, self._arguments, self._server.address_remap)
         # By slot, the only server has all of them; and by node.
-        self._made: dict[int, redis.Redis] = {}
-        self._of_nodes: dict[Address, redis.Redis] = {}
+        self._of_slots: PerProcess[dict[int, redis.Redis]] = PerProcess(dict)
+        self._of_nodes: PerProcess[dict[Address, redis.Redis]] = PerProcess(dict)
 
     @property
     def are_one(self) -> bool:
@@ -122,9 +124,9 @@ class Clients:
     def of(self, key: str) -> redis.Redis:
         """Return the client for the keys that are in one slot with this one."""
         slot = 0 if self.are_one else key_slot(key.encode(errors="surrogateescape"))
-        made = self._made.get(slot)
+        made = self._of_slots.get()
         # Threads that come at once may make several; all get the same.
-        return made or self._made.setdefault(slot, self._make(slot))
+        return made.get(slot) or made.setdefault(slot, self._make(slot))
 
     def everywhere(self) -> list[redis.Redis]:
         """
@@ -138,13 +140,14 @@ class Clients:
 
     def close(self) -> None:
         """Close all connections."""
-        for client in (*self._made.values(), *self._of_nodes.values()):
+        for client in (*self._of_slots.get().values(), *self._of_nodes.get().values()):
             client.connection_pool.disconnect()
 
     def _of_node(self, node: Address) -> redis.Redis:
-        if node not in self._of_nodes:
-            self._of_nodes[node] = _client(redis.ConnectionPool(**self._arguments, host=node.host, port=node.port))
-        return self._of_nodes[node]
+        made = self._of_nodes.get()
+        if node not in made:
+            made[node] = _client(redis.ConnectionPool(**self._arguments, host=node.host, port=node.port))
+        return made[node]
 
     def _make(self, slot: int) -> redis.Redis:
         if self._kind is Kind.SENTINEL:

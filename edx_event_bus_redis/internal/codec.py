@@ -15,6 +15,7 @@ from openedx_events.tooling import OpenEdxPublicSignal
 
 from edx_event_bus_redis.internal.decoder import compile_decoder
 from edx_event_bus_redis.internal.encoder import compile_encoder
+from edx_event_bus_redis.internal.lazy import lazy
 from edx_event_bus_redis.internal.openedx_codec import OpenedxCodec
 from edx_event_bus_redis.internal.shapes import shapes_of
 
@@ -58,14 +59,14 @@ class SignalCodec:
     # Compiled when needed: who consumes a signal seldom produces it. Whatever keeps a signal from being compiled, it is
     # no reason to do without it.
 
-    @functools.cached_property
+    @lazy
     def _encode(self) -> Callable[[Mapping[str, Any]], bytes]:
         try:
             return compile_encoder(shapes_of(self._signal, self._by_openedx.schema))
         except Exception:  # noqa: BLE001 -- as said
             return self._by_openedx.encode
 
-    @functools.cached_property
+    @lazy
     def _decode(self) -> Callable[[bytes], dict[str, Any]]:
         try:
             return compile_decoder(shapes_of(self._signal, self._by_openedx.schema))

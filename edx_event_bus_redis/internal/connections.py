@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import redis
@@ -25,6 +24,7 @@ from redis import exceptions
 from redis.connection import Connection
 
 from edx_event_bus_redis.internal.cluster import MOST_MOVES, OfSlot, SlotMoved
+from edx_event_bus_redis.internal.per_process import PerProcess
 
 Reply = Any
 
@@ -52,15 +52,15 @@ class Connections:
     Connections of a client's pool. Threads may share them, and a process forked from the one that used them too.
 
     Arguments:
-        client: of ``make_client``. Its time-outs hold for each wait.
+        client: returns this process's client, of ``make_client``. Its time-outs hold for each wait.
 
     Commands are packed bytes. What redis-py raises is raised as it is.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._pool = client.connection_pool
-        # By process. Taking from a list and putting back are atomic, so that no lock can be held when a process forks.
-        self._kept: dict[int, list[Connection]] = {}
+    def __init__(self, client: Callable[[], redis.Redis]) -> None:
+        self._client = client
+        # Taking from a list and putting back are atomic, so that no lock can be held when a process forks.
+        self._kept: PerProcess[list[Connection]] = PerProcess(list)
 
     def ask(self, command: bytes) -> Reply:
         """Send a command and return its reply; raise it if it is an error."""
@@ -72,11 +72,11 @@ class Connections:
         return self._ask(command)
 
     def _ask(self, command: bytes) -> Reply:
-        kept = self._kept_here()
+        kept = self._kept.get()
         try:
             connection = kept.pop()
         except IndexError:
-            connection = self._pool.get_connection(*_FOR_COMMAND)
+            connection = self._client().connection_pool.get_connection(*_FOR_COMMAND)
         try:
             connection.send_packed_command(_to_send(connection, (command,)))
             reply = connection.read_response()
@@ -118,9 +118,10 @@ class Connections:
         self._ask_all([*commands[len(replies) :], *behind], deadline, replies)
 
     def _ask_all(self, commands: Sequence[bytes], deadline: float, replies: list[Reply]) -> None:
+        pool = self._client().connection_pool
         try:
             # Not one that was kept: this one is known to be open.
-            connection = self._pool.get_connection(*_FOR_COMMAND)
+            connection = pool.get_connection(*_FOR_COMMAND)
         except (exceptions.RedisError, OSError) as error:
             raise NotSent(error) from error
         try:
@@ -132,24 +133,14 @@ class Connections:
             connection.disconnect()
             raise
         finally:
-            self._pool.release(connection)
-
-    def _kept_here(self) -> list[Connection]:
-        process = os.getpid()
-        kept = self._kept.get(process)
-        if kept is None:
-            kept = self._kept.setdefault(process, [])
-            # A parent's connections stay the parent's; this process only must not hold them open.
-            for other in list(self._kept):
-                if other != process:
-                    self._kept.pop(other, None)
-        return kept
+            pool.release(connection)
 
     def _give_up(self, connection: Connection, kept: list[Connection]) -> None:
         """Close a connection, and all that are kept: what has closed the one has most likely closed the others."""
+        pool = self._client().connection_pool
         while True:
             connection.disconnect()
-            self._pool.release(connection)
+            pool.release(connection)
             try:
                 connection = kept.pop()
             except IndexError:

@@ -12,10 +12,22 @@ import time
 from types import FunctionType
 from typing import Any
 
+# What the logging module makes a record with, and what it gives it to.
+_PARTS = (
+    logging.Logger._log,  # noqa: SLF001 -- tracers wrap it, too
+    logging.Logger.makeRecord,
+    logging.LogRecord.__init__,
+)
+
+# Whether nobody has replaced one of them before this module was imported.
+_ARE_PLAIN = all(type(part) is FunctionType and part.__globals__ is vars(logging) for part in _PARTS)
+
 
 class CopiedRecords:
     """
     Records at level INFO, logged again and again in one place of the code, by one thread of one process.
+
+    The names of level, thread and process are those that were in force at the first.
 
     Arguments:
         logger: whose records they are.
@@ -54,10 +66,10 @@ class CopiedRecords:
 
 def records_are_plain(logger: logging.Logger) -> bool:
     """Return whether nobody has a say in how records are made, as tracers have that put an id into each."""
-    make = logging.Logger.makeRecord
     return (
-        type(logger) is logging.Logger
+        _ARE_PLAIN
+        and type(logger) is logging.Logger
         and logging.getLogRecordFactory() is logging.LogRecord
-        and type(make) is FunctionType
-        and make.__globals__ is vars(logging)
+        and (logging.Logger._log, logging.Logger.makeRecord, logging.LogRecord.__init__) == _PARTS  # noqa: SLF001
+        and "makeRecord" not in vars(logger)
     )

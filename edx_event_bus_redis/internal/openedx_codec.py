@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from openedx_events.event_bus.avro.serializer import AvroSignalSerializer
 from openedx_events.tooling import OpenEdxPublicSignal
 
 from edx_event_bus_redis.internal.avro_walk import can_be_bottomless, walk
+from edx_event_bus_redis.internal.lazy import lazy
 
 
 class OpenedxCodec:
@@ -53,14 +53,14 @@ class OpenedxCodec:
 
     # Most signals never need these.
 
-    @functools.cached_property
+    @lazy
     def _can_be_bottomless(self) -> bool:
         return can_be_bottomless(self.schema)
 
-    @functools.cached_property
+    @lazy
     def _parsed_schema(self) -> Any:
         return fastavro.parse_schema(self._serializer.schema)
 
-    @functools.cached_property
+    @lazy
     def _deserializer(self) -> Any:
         return AvroSignalDeserializer(self._signal)

@@ -1,8 +1,9 @@
 """
 openedx-events' line about what the receivers of a signal returned, as cheap as its log lets it be.
 
-openedx-events makes the text for each event, and its logger throws it away unless its level is INFO (ADR 0016). If it
-takes it, and no receiver has returned anything, the text is the same each time, and the record nearly so (ADR 0027).
+openedx-events makes the text for each event, and its logger throws it away unless its level is INFO and there is a
+handler for that (ADR 0016). If somebody takes it, and no receiver has returned anything, the text is the same each
+time, and the record nearly so (ADR 0027).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from openedx_events import tooling, utils
 
 from edx_event_bus_redis.internal.copied_records import CopiedRecords, records_are_plain
+from edx_event_bus_redis.internal.telemetry import logging_failed
 
 # Texts about what receivers returned that are kept; a service has as many as it has signals with receivers.
 _MOST_TEXTS = 1_000
@@ -26,23 +28,27 @@ _MOST_TEXTS = 1_000
 # How the line begins; any other, that another release may have, is logged as ever.
 _FIRST_WORDS = "Responses of the Open edX Event <"
 
+# What the logging module gives a record to; whoever replaces it sees records that no handler gets.
+_CALL_HANDLERS = logging.Logger.callHandlers
+
 
 @contextlib.contextmanager
 def responses_logged_cheaply() -> Iterator[None]:
     """
-    While the block runs, have what receivers return formatted only if the log takes the line that it is for.
+    While the block runs, have what receivers return formatted only if the log takes the line that it is for, and have
+    the records of that line copied.
 
     Must be entered by the thread that consumes.
     """
-    format_responses: Callable[..., str] | None = getattr(utils, "format_responses", None)
+    format_responses: Any = getattr(utils, "format_responses", None)
     logger = getattr(tooling, "log", None)
-    if getattr(tooling, "format_responses", None) is not format_responses or format_responses is None:
+    is_known = format_responses is not None and getattr(tooling, "format_responses", None) is format_responses
+    if not is_known or type(logger) is not logging.Logger:
         # Another release has something else there, or somebody has put it there: nothing is known of that.
         yield
         return
-    tooling.format_responses = _only_for_log(format_responses)
-    if type(logger) is logging.Logger:
-        tooling.log = _ResponsesLogger(logger)
+    tooling.format_responses = _only_for_log(format_responses, logger)
+    tooling.log = _that_copies(logger)
     try:
         yield
     finally:
@@ -50,40 +56,47 @@ def responses_logged_cheaply() -> Iterator[None]:
         tooling.log = logger
 
 
-class _ResponsesLogger:
-    """Stands in for openedx-events' logger, which gets its line about responses in records that are copies."""
+def _that_copies(logger: logging.Logger) -> logging.Logger:
+    """
+    Return a logger that is the same in everything, but that records of openedx-events' line are copies.
 
-    def __init__(self, logger: logging.Logger) -> None:
-        self._logger = logger
-        # 1 is the method info().
-        self._records = CopiedRecords(logger, depth=2)
-        self._home = _place()
+    And a filter of the host that fails is no reason to handle an event again, whose receivers are done.
+    """
+    # 1 is the method info().
+    records = CopiedRecords(logger, depth=2)
+    here = _runner()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._logger, name)
+    class Copying(logging.Logger):
+        def info(self, msg: object, *args: Any, stacklevel: int = 1, **options: Any) -> None:
+            if not self.isEnabledFor(logging.INFO):
+                return
+            words = str(msg)
+            is_known = words.startswith(_FIRST_WORDS) and not (args or options)
+            try:
+                # Receivers send signals too, maybe in a thread, a process or a task of theirs, which a record names.
+                if is_known and _runner() == here and records_are_plain(logger):
+                    logger.handle(records.make(words, (), {}))
+                else:
+                    logger.info(msg, *args, stacklevel=stacklevel + 1, **options)
+            except Exception as failure:  # noqa: BLE001 -- filters are foreign code
+                logging_failed(failure)
 
-    def info(self, words: Any, *arguments: Any, stacklevel: int = 1, **options: Any) -> None:
-        logger = self._logger
-        if not logger.isEnabledFor(logging.INFO):
-            return
-        is_known = type(words) is str and words.startswith(_FIRST_WORDS) and not (arguments or options)
-        # Receivers send signals too, maybe in a thread, a process or a task of theirs, which a record names.
-        if is_known and _place() == self._home and records_are_plain(logger):
-            logger.handle(self._records.make(words, (), {}))
-        else:
-            logger.info(words, *arguments, stacklevel=stacklevel + 1, **options)
+    copying = Copying.__new__(Copying)
+    # Not a copy of it: what is set at one of them is set at both.
+    copying.__dict__ = logger.__dict__
+    return copying
 
 
-def _place() -> tuple[int, int, asyncio.AbstractEventLoop | None]:
+def _runner() -> tuple[int, int, asyncio.AbstractEventLoop | None]:
     # asyncio exports this one for frameworks; get_running_loop() raises where there is none.
     return os.getpid(), threading.get_ident(), asyncio._get_running_loop()  # noqa: SLF001
 
 
-def _only_for_log(format_responses: Callable[..., str]) -> Callable[..., str]:
+def _only_for_log(format_responses: Callable[..., str], logger: logging.Logger) -> Callable[..., str]:
     texts: dict[tuple[Any, ...], str] = {}
 
     def format_for_log(responses: Any, **options: Any) -> str:
-        if not tooling.log.isEnabledFor(logging.INFO):
+        if not _is_taken(logger):
             return ""
         silent = _names_of_silent(responses)
         if silent is None:
@@ -97,6 +110,20 @@ def _only_for_log(format_responses: Callable[..., str]) -> Callable[..., str]:
         return text
 
     return format_for_log
+
+
+def _is_taken(logger: logging.Logger) -> bool:
+    """Return whether somebody gets what this logger logs at level INFO."""
+    if not logger.isEnabledFor(logging.INFO):
+        return False
+    if logging.Logger.callHandlers is not _CALL_HANDLERS:
+        return True
+    each: logging.Logger | None = logger
+    while each is not None:
+        if any(handler.level <= logging.INFO for handler in each.handlers):
+            return True
+        each = each.parent if each.propagate else None
+    return False
 
 
 def _names_of_silent(responses: Any) -> list[tuple[str, str]] | None:

@@ -43,6 +43,9 @@ def pool_by_sentinels(server: Server, arguments: Mapping[str, Any]) -> redis.Con
     if not to_sentinel["ssl"]:
         to_sentinel = {name: value for name, value in to_sentinel.items() if not name.startswith("ssl_")}
     sentinels = Sentinels([tuple(node) for node in server.where.nodes], sentinel_kwargs=to_sentinel)
+    for sentinel in sentinels.sentinels:
+        # Closing one that a parent has left would wait for a lock that may be held by a thread of the parent.
+        sentinel.auto_close_connection_pool = False
     to_server = {**arguments, "connection_class": PrimarySSLConnection if is_tls else PrimaryConnection}
     return SentinelConnectionPool(server.where.service, sentinels, **to_server)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -44,6 +44,16 @@ def is_monitored() -> bool:
     except Exception as failure:  # noqa: BLE001 -- back ends are foreign code
         log_failure(failure)
         return False
+
+
+class _Formatted:
+    """A part of a log line that is only made when a handler formats the line."""
+
+    def __init__(self, make: Callable[[], str]) -> None:
+        self._make = make
+
+    def __repr__(self) -> str:
+        return self._make()
 
 
 @attrs.frozen
@@ -117,13 +127,12 @@ class RunContext:
         """
         event_id = None
         if message is not None:
-            details = f"event details: {message}"
+            details = _Formatted(lambda: f"event details: {message}")
             entry_id, event_id = message.entry_id, str(message.metadata.id)
         elif entry_id is not None:
-            details = f"entry details: redis_msg_id={entry_id!r}"
+            details = _Formatted(lambda: f"entry details: redis_msg_id={entry_id!r}")
         else:
-            details = "no event available"
-        context = ", ".join(f"{name}={value!r}" for name, value in attrs.asdict(self).items())
+            details = _Formatted(lambda: "no event available")
         self.set_attributes(message, error)
         _record_exception(EventConsumptionException(error))
         traceback = None if isinstance(error, EventBusRedisError) else error
@@ -131,7 +140,7 @@ class RunContext:
             logging.DEBUG if quiet else logging.ERROR,
             "Error consuming event from Redis: %r in context %s -- %s",
             error,
-            context,
+            _Formatted(lambda: ", ".join(f"{name}={value!r}" for name, value in attrs.asdict(self).items())),
             details,
             exc_info=traceback,
             extra=self._fields(
@@ -197,8 +206,8 @@ class ProducingContext:
             self.signal,
             self.initial_topic,
             self.event_key_field,
-            self._data_as_json(),
-            self._metadata_as_json(),
+            _Formatted(self._data_as_json),
+            _Formatted(self._metadata_as_json),
             extra=record_fields(
                 "producing_failed",
                 stream=self.full_topic,

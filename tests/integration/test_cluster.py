@@ -1,5 +1,6 @@
 """A cluster: streams on all of its nodes, a node that is gone, and a slot that is moved under load."""
 
+import functools
 import itertools
 import json
 import shlex
@@ -380,7 +381,7 @@ def test_a_client_follows_a_slot(shared: Cluster, prefix: str) -> None:
 
     key = stream.encode()
     clients = [make_client(shared.url, timeout=5, connect_timeout=5, key=stream) for _ in range(4)]
-    connections = [Connections(client) for client in clients]
+    connections = [Connections(functools.partial(lambda client: client, client)) for client in clients]
     clients[0].xadd(stream, {"a": "b"})
     # One after the other has a connection to where the slot was, and finds it elsewhere in each state.
     for client, kept in zip(clients, connections, strict=True):

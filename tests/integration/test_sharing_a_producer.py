@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -149,12 +149,46 @@ def test_a_child_does_not_hold_its_parents_connections_open(own_producer: RedisE
     assert sockets() == before
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.parametrize("send", [deliver, lambda producer: deliver_many(producer, 3)], ids=["one", "many"])
+def test_a_child_waits_for_no_thread_of_its_parents(
+    own_producer: RedisEventProducer, send: Callable[[RedisEventProducer], object]
+) -> None:
+    """A thread that took a connection out of redis-py's pool right when the process forked does not exist in it."""
+    send(own_producer)
+    locks = [each._clients.of("").connection_pool._lock for each in (own_producer._patient, own_producer._bulk)]
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locks[0], locks[1]:
+            is_held.set()
+            is_over.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    is_held.wait(30)
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)
+            send(own_producer)
+            os._exit(0)
+        finally:
+            os._exit(2)
+    is_over.set()
+    thread.join()
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    send(own_producer)
+
+
 def deliver_at_once(producer: RedisEventProducer, server: EmbeddedServer) -> None:
     """Let each of several threads open a connection, by keeping the server from answering until all have asked."""
     server.freeze()
     with ThreadPoolExecutor(THREADS) as threads:
         waiting = [threads.submit(deliver, producer) for _ in range(THREADS)]
-        pool = producer._patient._of_all._pool
+        pool = producer._patient._clients.of("").connection_pool
         wait_until(lambda: len(pool._in_use_connections) == THREADS, what="every thread has a connection")
         server.thaw()
         for each in waiting:
@@ -166,7 +200,7 @@ def test_a_restart_costs_no_event_whatever_was_open(
 ) -> None:
     """Of the many connections that threads have left behind none is used after the server has closed one of them."""
     deliver_at_once(own_producer, own_server)
-    kept = own_producer._patient._of_all._kept[os.getpid()]
+    kept = own_producer._patient._of_all._kept.get()
     assert len(kept) == THREADS
     own_server.restart()
 
@@ -245,7 +279,8 @@ def test_a_connection_to_a_former_primary_is_given_up(
 
 def test_replies_that_are_late_in_all_are_waited_for_no_longer(url: str) -> None:
     """A chunk has a limit of its own, though each of its replies is in time for one; the next chunk works."""
-    connections = Connections(make_client(url, timeout=5.0, connect_timeout=1.0))
+    client = make_client(url, timeout=5.0, connect_timeout=1.0)
+    connections = Connections(lambda: client)
     # On a connection the server does one after the other.
     slow = [parts_of(b"BLPOP", b"no-such-list", b"0.1")] * 50
     replies: list[Any] = []

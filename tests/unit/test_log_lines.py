@@ -1,18 +1,20 @@
 """Lines of the log: stable words, and fields that a formatter gets."""
 
+import io
 import logging
 import re
 from collections.abc import Iterator
 
 import pytest
 from openedx_events.data import EventsMetadata
+from openedx_events.learning.signals import SESSION_LOGIN_COMPLETED
 
 from edx_event_bus_redis.internal import log_lines
 from edx_event_bus_redis.internal.audit_log import AuditLog
 from edx_event_bus_redis.internal.log_lines import Line, identify
 from edx_event_bus_redis.internal.message import Message
 from edx_event_bus_redis.internal.pool_log import PoolLog
-from edx_event_bus_redis.internal.telemetry import RunContext
+from edx_event_bus_redis.internal.telemetry import ProducingContext, RunContext, producer_logger
 from pool import Event, ForkFailed, StackTaken
 
 LINES = [value for value in vars(log_lines).values() if isinstance(value, Line)]
@@ -170,6 +172,44 @@ def test_the_audit_log_has_fields_too(caplog: pytest.LogCaptureFixture) -> None:
     assert (
         vars(failed).items() >= {**about, "entry_id": "1-1", "event_id": None, "log_line": "consuming_failed"}.items()
     )
+
+
+class Loud(dict[str, object]):
+    """Event data that counts how often it is formatted."""
+
+    formatted = 0
+
+    def __repr__(self) -> str:
+        self.formatted += 1
+        return "<data>"
+
+
+@pytest.mark.parametrize("level", [logging.ERROR, logging.CRITICAL])
+def test_an_event_that_was_not_delivered_is_formatted_for_a_handler_that_takes_it(level: int) -> None:
+    """The one line with event data is made where somebody wants it, and nowhere else."""
+    data = Loud(user="not what the signal has")
+    metadata = EventsMetadata(event_type=SESSION_LOGIN_COMPLETED.event_type)
+    context = ProducingContext(
+        signal=SESSION_LOGIN_COMPLETED,
+        initial_topic="t",
+        event_key_field="k",
+        event_data=data,
+        event_metadata=metadata,
+    )
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setLevel(level)
+    producer_logger.addHandler(handler)
+    producer_logger.propagate = False
+    try:
+        context.record_error(ValueError("x"))
+    finally:
+        producer_logger.propagate = True
+        producer_logger.removeHandler(handler)
+
+    is_taken = level == logging.ERROR
+    assert data.formatted == is_taken
+    assert ("event_data=<data>" in written.getvalue()) == is_taken
 
 
 FORGED = "x\r\n2026-01-01 CRITICAL \x1b[31mforged\x9b"

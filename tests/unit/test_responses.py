@@ -1,6 +1,7 @@
 """What receivers return is formatted for a log that takes it."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -65,6 +66,56 @@ def test_a_log_that_takes_responses_gets_the_same_line(response: Response, caplo
     expected, got = caplog.messages
     assert "<the response>" in expected
     assert got == expected
+
+
+@contextlib.contextmanager
+def heard_from(level: int) -> Iterator[None]:
+    """Give openedx-events' log, at level INFO, one handler of this level; pytest's would take everything."""
+    handler = logging.NullHandler(level)
+    handlers, tooling.log.handlers = tooling.log.handlers, [handler]
+    tooling.log.propagate = False
+    tooling.log.setLevel(logging.INFO)
+    yield
+    tooling.log.setLevel(logging.NOTSET)
+    tooling.log.propagate = True
+    tooling.log.handlers = handlers
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_responses_are_formatted_for_a_handler_that_takes_them(is_taken: bool, response: Response) -> None:
+    """Where the logger takes INFO and none of the handlers does, nothing is formatted."""
+    with heard_from(logging.INFO if is_taken else logging.WARNING), responses_logged_cheaply():
+        send()
+
+    assert response.formatted == is_taken
+
+
+def test_responses_are_formatted_for_who_looks_at_all_records(
+    response: Response, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Error trackers replace the method that gives records to handlers, and see what these do not take."""
+    seen = []
+    monkeypatch.setattr(logging.Logger, "callHandlers", lambda _, record: seen.append(record.getMessage()))
+    with heard_from(logging.WARNING), responses_logged_cheaply():
+        send()
+
+    assert "<the response>" in seen[-1]
+
+
+def test_a_filter_that_fails_is_no_failure_of_receivers(response: Response, caplog: Any) -> None:
+    """What they return is returned all the same, so that the event is not handled again."""
+
+    def fail(_: logging.LogRecord) -> bool:
+        raise RuntimeError
+
+    tooling.log.addFilter(fail)
+    try:
+        with caplog.at_level(logging.INFO, tooling.log.name), responses_logged_cheaply():
+            ((_, returned),) = send()
+    finally:
+        tooling.log.removeFilter(fail)
+
+    assert returned is response
 
 
 def test_receivers_that_return_nothing_get_the_same_line_each_time(caplog: Any) -> None:
@@ -178,6 +229,33 @@ def test_other_lines_of_openedx_events_are_logged_as_ever(caplog: Any) -> None:
     _, sent, not_sent = caplog.records
     assert (sent.getMessage(), sent.number, not_sent.getMessage()) == ("Sent 3", 3, "Not sent")
     assert (sent.funcName, not_sent.funcName) == (test_other_lines_of_openedx_events_are_logged_as_ever.__name__,) * 2
+
+
+class OwnLogger(logging.Logger):
+    """A logger of the host's."""
+
+
+def test_a_hosts_own_logger_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known of what it does."""
+    own = OwnLogger("own")
+    monkeypatch.setattr(tooling, "log", own)
+
+    with responses_logged_cheaply():
+        assert tooling.log is own
+
+
+def test_what_is_set_at_the_logger_holds(caplog: Any) -> None:
+    """However somebody comes by it: level, handlers and all else are the logger's."""
+    logger = logging.getLogger(tooling.log.name)
+    with caplog.at_level(logging.INFO, logger.name), responses_logged_cheaply():
+        assert isinstance(tooling.log, logging.Logger)
+        tooling.log.disabled = True
+        assert logger.disabled
+        send()
+        logger.disabled = False
+        send()
+
+    assert len(caplog.records) == 1
 
 
 def test_openedx_events_is_left_as_it_was() -> None:
