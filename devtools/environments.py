@@ -15,8 +15,9 @@ from hashlib import sha256
 from importlib.metadata import distributions
 from pathlib import Path
 
-# The newest release of the published package for each Python.
-PUBLISHED = "1.1.2" if sys.version_info >= (3, 12) else "0.6.1"
+# The newest release of the published package, and the newest for this Python.
+NEWEST_PUBLISHED = "1.1.2"
+PUBLISHED = NEWEST_PUBLISHED if sys.version_info >= (3, 12) else "0.6.1"
 
 # A first installation downloads about 40 packages; a minute is plenty for a mirror nearby, not for a slow line.
 INSTALLATION_SECONDS = 500

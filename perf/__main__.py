@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from devtools.environments import NEWEST_PUBLISHED, PUBLISHED
 from perf import RESULTS, results
 from perf.bench import Bench
-from perf.processes import wait_for_quiet
+from perf.processes import QUIET, wait_for_quiet
 from perf.results import Values
 from perf.scenario import Scenario, Skipped, all_scenarios
 
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no scenario {', '.join(sorted(unknown))}; --list shows those that there are")
     asked = [each for each in known if each.name in options.scenario or not options.scenario]
     failed = []
+    if options.published and PUBLISHED != NEWEST_PUBLISHED:
+        print(f"with this Python the published package is {PUBLISHED}, not {NEWEST_PUBLISHED}", file=sys.stderr)
     with Bench(scale=options.scale, with_published=options.published, with_peers=options.peers) as bench:
         machine = results.about_here(bench.client)
         for scenario in asked:
@@ -58,11 +61,14 @@ def _run(scenario: Scenario, bench: Bench, rounds: int, quiet: float) -> tuple[V
     busy = []
     for number in range(rounds):
         began = time.monotonic()
+        before = len(busy)
         for case in cases:
             busy.append(wait_for_quiet(quiet))
             for quantity, value in case.measure().items():
                 values.setdefault((case.name, quantity), []).append(value)
-        print(f"  round {number + 1} of {rounds}: {time.monotonic() - began:.0f} s", flush=True)
+        loudest = max(busy[before:], default=0.0)
+        doubt = f"; others used {loudest:.0%} of the processors right before" if loudest > QUIET else ""
+        print(f"  round {number + 1} of {rounds}: {time.monotonic() - began:.0f} s{doubt}", flush=True)
     # By case, in the order in which they are given.
     order = [case.name for case in cases]
     return dict(sorted(values.items(), key=lambda each: order.index(each[0][0]))), busy

@@ -126,13 +126,16 @@ def _seconds_run(pid: int) -> float:
     return total / 1e9
 
 
-def wait_for_quiet(seconds: float, busy: float = 0.1) -> float:
+# Share of all processors that others may use while something is measured.
+QUIET = 0.1
+
+
+def wait_for_quiet(seconds: float) -> float:
     """
     Wait until nobody else uses the processors much.
 
     Arguments:
         seconds: to wait at the most.
-        busy: share of all processors that may be in use.
 
     Returns:
         the share that was in use last.
@@ -140,5 +143,5 @@ def wait_for_quiet(seconds: float, busy: float = 0.1) -> float:
     deadline = time.monotonic() + seconds
     while True:
         share = psutil.cpu_percent(interval=min(1.0, max(0.2, seconds))) / 100
-        if share <= busy or time.monotonic() >= deadline:
+        if share <= QUIET or time.monotonic() >= deadline:
             return share

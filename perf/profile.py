@@ -1,5 +1,5 @@
 """
-Where the time of one worker goes: ``python -m perf.profile``.
+Where the time of one worker goes: ``python -m perf.profile [--audit] [--published]``.
 
 py-spy samples a consumer, without a pool and from outside, while it handles a backlog. For each function: the share of
 the samples in it and in what it calls; and in itself. Samples count while the process runs, not while it waits.
@@ -55,12 +55,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--audit", action="store_true", help="with the audit log on, in a file")
+    parser.add_argument("--published", action="store_true", help="of the published package's consumer")
     parser.add_argument("--shown", type=int, default=SHOWN, help="number of functions to show")
     options = parser.parse_args()
     py_spy = tools() / "bin" / "py-spy"
-    with Bench(with_published=False) as bench, bench.topic(options.events) as prefix:
+    with Bench(with_published=options.published) as bench, bench.topic(options.events) as prefix:
         stacks = bench.file("stacks")
-        with bench.consumer(OURS, prefix, audit=options.audit) as consumer:
+        with bench.consumer(bench.published or OURS, prefix, audit=options.audit) as consumer:
             handled = handled_by_group(bench.client, perf.events.stream_of(prefix), perf.events.GROUP)
             while handled() < options.events // 20:
                 consumer.check()

@@ -6,12 +6,14 @@ A producer's audit log is in ``telemetry``.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from edx_event_bus_redis.internal.copied_records import CopiedRecords, records_are_plain
 from edx_event_bus_redis.internal.log_lines import record_fields
 from edx_event_bus_redis.internal.message import Message
-from edx_event_bus_redis.internal.telemetry import RunContext, consumer_logger, is_audited, logging_failed
+from edx_event_bus_redis.internal.settings import audit_logging_enabled
+from edx_event_bus_redis.internal.telemetry import RunContext, consumer_logger, logging_failed
 
 
 class AuditLog:
@@ -25,6 +27,8 @@ class AuditLog:
     def __init__(self, context: RunContext) -> None:
         about = {"stream": context.full_topic, "group": context.consumer_group}
         self._stream = context.full_topic
+        # Asking for the setting takes longer than all else that is asked for an event.
+        self._is_enabled = audit_logging_enabled()
         self._received = _Line(
             "Message received from Redis: topic=%s, message_id=%s, redis_msg_id=%s, event_timestamp_ms=%d",
             record_fields("received", **about),
@@ -34,8 +38,8 @@ class AuditLog:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody wants these lines; to be asked once for each event."""
-        return is_audited(consumer_logger)
+        """Whether somebody wants these lines; to be asked once for each event. The setting is that of the start."""
+        return self._is_enabled and consumer_logger.isEnabledFor(logging.INFO)
 
     def received(self, message: Message) -> None:
         """Log which event was received."""

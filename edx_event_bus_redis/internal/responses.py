@@ -64,18 +64,17 @@ def _that_copies(logger: logging.Logger) -> logging.Logger:
     """
     # 1 is the method info().
     records = CopiedRecords(logger, depth=2)
-    here = _runner()
+    is_here = _place_check()
 
     class Copying(logging.Logger):
         def info(self, msg: object, *args: Any, stacklevel: int = 1, **options: Any) -> None:
             if not self.isEnabledFor(logging.INFO):
                 return
-            words = str(msg)
-            is_known = words.startswith(_FIRST_WORDS) and not (args or options)
+            is_known = type(msg) is str and msg.startswith(_FIRST_WORDS) and not (args or options)
             try:
                 # Receivers send signals too, maybe in a thread, a process or a task of theirs, which a record names.
-                if is_known and _runner() == here and records_are_plain(logger):
-                    logger.handle(records.make(words, (), {}))
+                if is_known and is_here() and records_are_plain(logger):
+                    logger.handle(records.make(str(msg), (), {}))
                 else:
                     logger.info(msg, *args, stacklevel=stacklevel + 1, **options)
             except Exception as failure:  # noqa: BLE001 -- filters are foreign code
@@ -87,9 +86,12 @@ def _that_copies(logger: logging.Logger) -> logging.Logger:
     return copying
 
 
-def _runner() -> tuple[int, int, asyncio.AbstractEventLoop | None]:
+def _place_check() -> Callable[[], bool]:
+    """Return what tells whether it is called in this process, by this thread, and in the same event loop or none."""
     # asyncio exports this one for frameworks; get_running_loop() raises where there is none.
-    return os.getpid(), threading.get_ident(), asyncio._get_running_loop()  # noqa: SLF001
+    get_loop = asyncio._get_running_loop  # noqa: SLF001
+    process, thread, loop = os.getpid(), threading.get_ident(), get_loop()
+    return lambda: os.getpid() == process and threading.get_ident() == thread and get_loop() is loop
 
 
 def _only_for_log(format_responses: Callable[..., str], logger: logging.Logger) -> Callable[..., str]:
@@ -120,8 +122,9 @@ def _is_taken(logger: logging.Logger) -> bool:
         return True
     each: logging.Logger | None = logger
     while each is not None:
-        if any(handler.level <= logging.INFO for handler in each.handlers):
-            return True
+        for handler in each.handlers:
+            if handler.level <= logging.INFO:
+                return True
         each = each.parent if each.propagate else None
     return False
 

@@ -153,7 +153,7 @@ class RunContext:
 
 def deliveries_are_logged() -> bool:
     """Return whether somebody wants ``ProducingContext.log_delivered``."""
-    return is_audited(producer_logger)
+    return producer_logger.isEnabledFor(logging.INFO) and audit_logging_enabled()
 
 
 @attrs.define(kw_only=True)
@@ -238,11 +238,6 @@ def _record_exception(exception: Exception) -> None:
             record_exception()
         except Exception as failure:  # noqa: BLE001 -- back ends are foreign code
             log_failure(failure)
-
-
-def is_audited(audit_logger: logging.Logger) -> bool:
-    """Return whether somebody wants the lines of this audit log."""
-    return audit_logger.isEnabledFor(logging.INFO) and audit_logging_enabled()
 
 
 def logging_failed(failure: Exception) -> None:
