@@ -193,7 +193,8 @@ def _variables(bench: Bench, more: Mapping[str, str]) -> dict[str, str]:
 @cache
 def _environment() -> Path:
     """Return the environment of the peers; what both sides need has the same versions there."""
-    own = {each.partition("==")[0].partition("[")[0] for each in REQUIREMENTS}
+    # kombu wants a packaging of its own, which no event needs.
+    own = {each.partition("==")[0].partition("[")[0] for each in REQUIREMENTS} | {"packaging"}
     constraints = [each for each in versions_here() if each.partition("==")[0].lower() not in own]
     return environment_with(
         ENVIRONMENTS,
