@@ -60,20 +60,21 @@ class Results:
         found = self._found[case, quantity]
         return found["median"], found["min"], found["max"]
 
-    def caption(self) -> str:
-        """Return with what and where it was measured, and the command that repeats it."""
+    def caption(self, also: str = "") -> str:
+        """Return with what and where it was measured, and the command that repeats it, with what else is shown."""
         versions, machine = self.all["versions"], self.all["machine"]
         return (
-            f"{self.all['command']}\nPython {versions['python']}, {versions['server']}, {machine['cores']} cores shared"
+            f"{self.all['command']} {also}\n"
+            f"Python {versions['python']}, {versions['server']}, {machine['cores']} cores shared"
             f" with the server; medians, bars from least to greatest; {self.all['date'][:10]}, {self.all['commit']}"
         )
 
 
-def _figure(results: Results, width: float, height: float, **options: Any) -> tuple[Any, Any]:
+def _figure(results: Results, width: float, height: float, *, also: str = "", **options: Any) -> tuple[Any, Any]:
     from matplotlib import pyplot as plt  # noqa: PLC0415 -- not everywhere
 
     figure, axes = plt.subplots(figsize=(width, height), layout="constrained", **options)
-    figure.supxlabel(results.caption(), fontsize=7, color="#555555")
+    figure.supxlabel(results.caption(also), fontsize=7, color="#555555")
     return figure, axes
 
 
@@ -137,7 +138,7 @@ def draw_workers() -> None:
     busy, waiting = Results("workers"), Results("waiting_handlers")
     if not busy or not waiting:
         return
-    figure, (left, right) = _figure(busy, 8, 3.8, ncols=2)
+    figure, (left, right) = _figure(busy, 8, 3.8, also="waiting_handlers", ncols=2)
     for side, color, label in (("ours", OURS, "this package"), ("published", PUBLISHED, "published package")):
         workers = [number for number in (1, 2, 4) if (f"{side}, {number}", "events/s") in busy]
         spreads = [busy.spread(f"{side}, {number}", "events/s") for number in workers]
