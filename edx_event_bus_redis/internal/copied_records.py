@@ -12,7 +12,13 @@ import time
 from types import FunctionType
 from typing import Any
 
-# What the logging module makes a record with, and what it gives it to.
+
+def is_plain(method: object) -> bool:
+    """Return whether this is the logging module's own method, which nobody has replaced."""
+    return type(method) is FunctionType and method.__globals__ is vars(logging)
+
+
+# What makes records.
 _PARTS = (
     logging.Logger._log,  # noqa: SLF001 -- tracers wrap it, too
     logging.Logger.makeRecord,
@@ -20,7 +26,7 @@ _PARTS = (
 )
 
 # Whether nobody has replaced one of them before this module was imported.
-_ARE_PLAIN = all(type(part) is FunctionType and part.__globals__ is vars(logging) for part in _PARTS)
+_ARE_PLAIN = all(map(is_plain, _PARTS))
 
 
 class CopiedRecords:

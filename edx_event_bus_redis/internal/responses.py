@@ -19,7 +19,7 @@ from typing import Any
 
 from openedx_events import tooling, utils
 
-from edx_event_bus_redis.internal.copied_records import CopiedRecords, records_are_plain
+from edx_event_bus_redis.internal.copied_records import CopiedRecords, is_plain, records_are_plain
 from edx_event_bus_redis.internal.telemetry import logging_failed
 
 # Texts about what receivers returned that are kept; a service has as many as it has signals with receivers.
@@ -27,9 +27,6 @@ _MOST_TEXTS = 1_000
 
 # How the line begins; any other, that another release may have, is logged as ever.
 _FIRST_WORDS = "Responses of the Open edX Event <"
-
-# What the logging module gives a record to; whoever replaces it sees records that no handler gets.
-_CALL_HANDLERS = logging.Logger.callHandlers
 
 
 @contextlib.contextmanager
@@ -118,7 +115,8 @@ def _is_taken(logger: logging.Logger) -> bool:
     """Return whether somebody gets what this logger logs at level INFO."""
     if not logger.isEnabledFor(logging.INFO):
         return False
-    if logging.Logger.callHandlers is not _CALL_HANDLERS:
+    # Whoever has replaced this sees records that no handler takes.
+    if not is_plain(logging.Logger.callHandlers):
         return True
     each: logging.Logger | None = logger
     while each is not None:

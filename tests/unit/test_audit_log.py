@@ -118,12 +118,37 @@ def wrapped(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.Log
     return make_and_mark
 
 
+def marking(begin: Callable[..., None]) -> Callable[..., None]:
+    """Wrap the method that a record begins with."""
+    numbers = iter(range(1_000))
+
+    def begin_and_mark(record: logging.LogRecord, *arguments: Any, **options: Any) -> None:
+        begin(record, *arguments, **options)
+        vars(record)["trace"] = next(numbers)
+
+    return begin_and_mark
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "wrap"),
+    [
+        (logging.Logger, "makeRecord", wrapped),
+        (consumer_logger, "makeRecord", wrapped),
+        (logging.LogRecord, "__init__", marking),
+    ],
+    ids=["all loggers", "this logger", "all records"],
+)
 def test_a_tracers_mark_is_its_own_in_each_record(
-    log: AuditLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    owner: Any,
+    method: str,
+    wrap: Callable[..., Any],
+    log: AuditLog,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A tracer that marks what the logger makes is asked for each record."""
     write(log, 1)
-    monkeypatch.setattr(logging.Logger, "makeRecord", wrapped(logging.Logger.makeRecord))
+    monkeypatch.setattr(owner, method, wrap(getattr(owner, method)))
     write(log, 2)
     write(log, 3)
 
