@@ -78,14 +78,25 @@ class Appender:
             OptionUnknown: the server cannot trim so (Redis before 8.2, Valkey). Nothing was appended.
             ServerError: it, or a subclass, for everything else that the server or the network does.
         """
+        reply: bytes = self._ask(key, append_command(key, fields, max_len, trim), asks_option=trim is Trim.ACKNOWLEDGED)
+        return reply
+
+    def trim(self, key: str, max_len: int) -> int:
+        """
+        Trim of a stream what every group has acknowledged, to ``max_len`` entries; return how many have gone.
+
+        A server whose memory is full does it, too. Raises what ``append`` does.
+        """
+        return int(self._ask(key, trim_command(key, max_len), asks_option=True))
+
+    def _ask(self, key: str, command: bytes, *, asks_option: bool) -> Reply:
         try:
-            reply: bytes = self._to(key).ask(append_command(key, fields, max_len, trim))
+            return self._to(key).ask(command)
         except (exceptions.RedisError, OSError) as error:
-            if trim is Trim.ACKNOWLEDGED and _option_unknown(error):
+            if asks_option and _option_unknown(error):
                 raise OptionUnknown(str(error)) from error
             with translated_errors(key):
                 raise
-        return reply
 
     def append_and_wait(
         self, key: str, fields: Sequence[bytes], max_len: int, trim: Trim, wait: Wait

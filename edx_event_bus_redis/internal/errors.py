@@ -41,6 +41,10 @@ class GroupMissing(ServerError):
     """The stream or its consumer group does not exist (any more)."""
 
 
+class MemoryFull(ServerError):
+    """Redis has no memory left (``maxmemory``), and refuses everything that may need some."""
+
+
 class OptionUnknown(ServerError):
     """Redis does not know an option of a command, because it is older than the option."""
 

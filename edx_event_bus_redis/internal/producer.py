@@ -23,7 +23,7 @@ from edx_event_bus_redis.internal.bulk import BulkSending
 from edx_event_bus_redis.internal.client import Clients
 from edx_event_bus_redis.internal.codec import codec_for
 from edx_event_bus_redis.internal.confirmations import Confirmations
-from edx_event_bus_redis.internal.errors import OptionUnknown, ServerUnavailable
+from edx_event_bus_redis.internal.errors import MemoryFull, OptionUnknown, ServerError, ServerUnavailable
 from edx_event_bus_redis.internal.message import encode_fields
 from edx_event_bus_redis.internal.names import stream_key
 from edx_event_bus_redis.internal.outgoing import Delivered, OutgoingEvent
@@ -208,12 +208,28 @@ class RedisEventProducer(EventBusProducer):
         return entry_id
 
     def _append_once(self, appender: Appender, key: str, fields: Sequence[bytes], settings: ProducerSettings) -> bytes:
-        trim = self._keep_unacked.next_trim(key) if settings.keep_unacked else Trim.OLDEST
+        if not settings.keep_unacked:
+            return self._append_so(appender, key, fields, settings, Trim.OLDEST)
         try:
-            return self._append_so(appender, key, fields, settings, trim)
+            return self._append_so(appender, key, fields, settings, self._keep_unacked.next_trim(key))
         except OptionUnknown:
             self._keep_unacked.refused()
             return self._append_so(appender, key, fields, settings, Trim.OLDEST)
+        except MemoryFull:
+            # What is refused trims nothing, though there may be much by now that every group has acknowledged.
+            if not self._makes_room(appender, key, settings):
+                raise
+            return self._append_so(appender, key, fields, settings, Trim.NOTHING)
+
+    def _makes_room(self, appender: Appender, key: str, settings: ProducerSettings) -> bool:
+        """Trim what may go, and return whether something has gone."""
+        if not self._keep_unacked.may_make_room(key):
+            return False
+        try:
+            return appender.trim(key, settings.stream_max_len) > 0
+        except ServerError:
+            # That the memory is full is what there is to say.
+            return False
 
     def _append_so(
         self, appender: Appender, key: str, fields: Sequence[bytes], settings: ProducerSettings, trim: Trim

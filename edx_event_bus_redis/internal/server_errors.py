@@ -15,6 +15,7 @@ from redis import exceptions
 from edx_event_bus_redis.internal.errors import (
     AccessRefused,
     GroupMissing,
+    MemoryFull,
     NodeOfCluster,
     ServerError,
     ServerNotTrusted,
@@ -37,6 +38,8 @@ _BEGINNINGS: dict[type[ServerError], tuple[str, ...]] = {
     # The server became a replica, or an operator wants the read to end.
     ServerUnavailable: ("UNBLOCKED",),
     AccessRefused: ("WRONGPASS", "NOAUTH"),
+    # redis-py takes the code off.
+    MemoryFull: ("OOM ", "command not allowed when used memory"),
     # Before redis-py 6, from a node that was not known to be one.
     NodeOfCluster: ("MOVED ",),
 }

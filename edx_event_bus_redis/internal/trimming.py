@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
 import time
 
 import redis
@@ -23,14 +24,18 @@ from edx_event_bus_redis.internal.server_errors import translated_errors
 
 logger = logging.getLogger(__name__)
 
-# Events of one stream for which the server trims once; it trims by nodes of so many entries anyway, by default
-# (stream-node-max-entries). The first of a process is one of them, however short the process lives.
+# Events of one stream for which the server trims once. The first of a process is one of them, however short the process
+# lives.
 _EVENTS_PER_TRIM = 100
+
+# Seconds after which a server without memory may look once more for what can be trimmed of a stream: it is not free.
+_SECONDS_PER_ROOM = 1.0
 
 # Seconds after which a server that has refused is asked again.
 _REFUSAL_HOLDS = 300.0
 
-# Entries that a stream may have above its cap though it is trimmed there: its cap is one "about", of whole nodes.
+# Entries that a stream may have above its cap though it is trimmed there: by whole nodes of a hundred, or once in a
+# hundred events. Many processes that begin at once may leave more, for a while.
 _SLACK, _SHARE_OF_SLACK = 2 * _EVENTS_PER_TRIM, 0.1
 
 
@@ -46,7 +51,7 @@ class Trim(enum.Enum):
 
 
 def outgrows(length: int, cap: int) -> bool:
-    """Return whether a stream of so many entries is not trimmed at that cap, whatever its producers' settings are."""
+    """Return whether a stream of so many entries is most likely not trimmed at that cap, whatever the settings are."""
     return length > cap + _SLACK + cap * _SHARE_OF_SLACK
 
 
@@ -91,6 +96,7 @@ class KeepUnacked:
         self._refused_until = 0.0
         self._warned = False
         self._since_trim: dict[str, int] = {}
+        self._made_room_at: dict[str, float] = {}
 
     def next_trim(self, stream: str) -> Trim:
         """Return how the next entry of this stream is to trim it."""
@@ -99,6 +105,14 @@ class KeepUnacked:
         count = self._since_trim.get(stream, 0)
         self._since_trim[stream] = (count + 1) % _EVENTS_PER_TRIM
         return Trim.NOTHING if count else Trim.ACKNOWLEDGED
+
+    def may_make_room(self, stream: str) -> bool:
+        """Return whether it is time to look for what may go, as the server has no memory for an event."""
+        now = time.monotonic()
+        if now - self._made_room_at.get(stream, -math.inf) < _SECONDS_PER_ROOM:
+            return False
+        self._made_room_at[stream] = now
+        return True
 
     def refused(self) -> None:
         """Take note that the server does not know the option, and say so once."""

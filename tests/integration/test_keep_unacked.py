@@ -7,7 +7,9 @@ a Redis 8.2 or newer.
 
 import contextlib
 import os
+import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,12 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 
+PAGE = ROOT / "docs" / "how-to" / "keep-what-is-unread.rst"
+
 KEPT = 100
 
 # Entries that a stream may have above what it is to keep: servers trim whole nodes, of 100 entries by default, unless
-# by acknowledgement, and are asked to do that with every hundredth event.
+# by acknowledgement, which they are asked for with every hundredth event.
 ROUGHLY = 200
 
 
@@ -159,7 +163,7 @@ def test_many_events_at_once_trim_as_one_by_one(able_server: EmbeddedServer, str
 
     send_many(200)
 
-    # What is unread, and what servers trim as a whole node or not at all.
+    # What is unread, and what has come since the server was asked last.
     assert 450 <= client.xlen(stream_name) <= 450 + ROUGHLY
     ((_, unread),) = client.xreadgroup("group", "c", {stream_name: ">"}, count=1000)
     assert len(unread) == 450
@@ -217,6 +221,84 @@ def test_two_groups_handle_all_and_the_stream_stays_short(
         pool.wait_handled(1_500)
         assert pool.stop() == 0
         assert not client.exists(group_key(stream_name, "lost", group))
+
+
+def fill_memory(client: redis.Redis, stream: str) -> int:
+    """Append 10 MB of entries, and take the server the memory for more; return how many entries there are."""
+    for _ in range(10):
+        pipeline = client.pipeline(transaction=False)
+        for _ in range(1_000):
+            pipeline.xadd(stream, {"a": "b" * 1_000})
+        pipeline.execute()
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", client.info("memory")["used_memory"] - 1_000_000)
+    return 10_000
+
+
+def test_a_full_memory_ends_when_all_is_acknowledged(
+    able_server: EmbeddedServer, stream_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that refuses an event for want of memory is asked to trim what may go by then, and takes the event."""
+    client = able_server.client()
+    client.xgroup_create(stream_name, "group", 0, mkstream=True)
+    producer = send(1)
+    count = fill_memory(client, stream_name)
+    read(client, stream_name, "group", count + 1)
+
+    send(3, producer)
+
+    assert "Error delivering" not in caplog.text
+    assert client.xlen(stream_name) == KEPT + 3
+    assert client.xinfo_stream(stream_name)["last-entry"][1][b"type"] == SIGNAL.event_type.encode()
+
+
+def test_a_full_memory_with_nothing_to_trim_is_looked_through_once_in_a_while(
+    able_server: EmbeddedServer, stream_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While groups have not acknowledged, each event fails with the server's word, and few of them look for room."""
+    client = able_server.client()
+    client.xgroup_create(stream_name, "group", 0, mkstream=True)
+    producer = send(1)
+    fill_memory(client, stream_name)
+    began = time.monotonic()
+
+    send(20, producer)
+
+    assert caplog.text.count("Error delivering message to Redis event bus. error=MemoryFull: ") == 20
+    looks = int(client.info("commandstats")["cmdstat_xtrim"]["calls"])
+    assert 1 <= looks <= 1 + (time.monotonic() - began)
+
+
+def test_a_group_is_removed_as_the_page_says(able_server: EmbeddedServer, stream_name: str) -> None:
+    """Its commands give the cap back: those for a group that is there, and those for one that was removed otherwise."""
+    client = able_server.client()
+    commands = [line.strip() for line in PAGE.read_text().splitlines() if line.startswith("     ")]
+    moved, destroyed, forgotten = (
+        line.replace("<stream>", stream_name).replace("<group>", "dead").replace("'$'", "$") for line in commands
+    )
+    for group in ("live", "dead"):
+        client.xgroup_create(stream_name, group, 0, mkstream=True)
+    producer = send(200)
+    read(client, stream_name, "live", 200)
+    send(200, producer)
+    assert client.xlen(stream_name) == 400
+
+    for line in (moved, destroyed):
+        client.execute_command(*line.removeprefix("redis-cli ").split())
+    read(client, stream_name, "live", 200)
+    send(100, producer)
+    assert client.xlen(stream_name) <= 2 * KEPT
+
+    client.xgroup_create(stream_name, "dead", 0)
+    send(100, producer)
+    client.xgroup_destroy(stream_name, "dead")
+    with client.pipeline(transaction=True) as pipeline:
+        for line in re.findall("XGROUP .*?(?=\\\\n)", forgotten):
+            pipeline.execute_command(*line.split())
+        assert pipeline.execute()[-1] == 1
+    read(client, stream_name, "live", 300)
+    send(100, producer)
+    assert client.xlen(stream_name) <= 2 * KEPT
 
 
 def xadd_calls(client: redis.Redis) -> int:
