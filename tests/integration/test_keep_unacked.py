@@ -290,13 +290,15 @@ def test_a_group_is_removed_as_the_page_says(able_server: EmbeddedServer, stream
     assert client.xlen(stream_name) <= 2 * KEPT
 
     client.xgroup_create(stream_name, "dead", 0)
+    send(200, producer)
+    read(client, stream_name, "live", 300)
     send(100, producer)
     client.xgroup_destroy(stream_name, "dead")
     with client.pipeline(transaction=True) as pipeline:
         for line in re.findall("XGROUP .*?(?=\\\\n)", forgotten):
             pipeline.execute_command(*line.split())
         assert pipeline.execute()[-1] == 1
-    read(client, stream_name, "live", 300)
+    read(client, stream_name, "live", 100)
     send(100, producer)
     assert client.xlen(stream_name) <= 2 * KEPT
 
