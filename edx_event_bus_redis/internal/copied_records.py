@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import logging
 import time
-from types import FunctionType
 from typing import Any
 
+from edx_event_bus_redis.internal.plain_logging import is_plain
 
-def is_plain(method: object) -> bool:
-    """Return whether this is the logging module's own method, which nobody has replaced."""
-    return type(method) is FunctionType and method.__globals__ is vars(logging)
-
-
-# What makes records.
+# What makes records, which tracers wrap.
 _PARTS = (
-    logging.Logger._log,  # noqa: SLF001 -- tracers wrap it, too
+    logging.Logger.info,
+    logging.Logger._log,  # noqa: SLF001 -- one may look at it if one does not call it
     logging.Logger.makeRecord,
     logging.LogRecord.__init__,
 )
+_METHODS = {"info", "_log", "findCaller", "makeRecord"}
 
 # Whether nobody has replaced one of them before this module was imported.
 _ARE_PLAIN = all(map(is_plain, _PARTS))
@@ -76,6 +73,9 @@ def records_are_plain(logger: logging.Logger) -> bool:
         _ARE_PLAIN
         and type(logger) is logging.Logger
         and logging.getLogRecordFactory() is logging.LogRecord
-        and (logging.Logger._log, logging.Logger.makeRecord, logging.LogRecord.__init__) == _PARTS  # noqa: SLF001
-        and "makeRecord" not in vars(logger)
+        and logging.Logger.info is _PARTS[0]
+        and logging.Logger._log is _PARTS[1]  # noqa: SLF001 -- as above
+        and logging.Logger.makeRecord is _PARTS[2]
+        and logging.LogRecord.__init__ is _PARTS[3]
+        and vars(logger).keys().isdisjoint(_METHODS)
     )

@@ -19,7 +19,8 @@ from typing import Any
 
 from openedx_events import tooling, utils
 
-from edx_event_bus_redis.internal.copied_records import CopiedRecords, is_plain, records_are_plain
+from edx_event_bus_redis.internal.copied_records import CopiedRecords, records_are_plain
+from edx_event_bus_redis.internal.plain_logging import is_taken
 from edx_event_bus_redis.internal.telemetry import logging_failed
 
 # Texts about what receivers returned that are kept; a service has as many as it has signals with receivers.
@@ -95,7 +96,7 @@ def _only_for_log(format_responses: Callable[..., str], logger: logging.Logger) 
     texts: dict[tuple[Any, ...], str] = {}
 
     def format_for_log(responses: Any, **options: Any) -> str:
-        if not _is_taken(logger):
+        if not is_taken(logger, logging.INFO):
             return ""
         silent = _names_of_silent(responses)
         if silent is None:
@@ -109,22 +110,6 @@ def _only_for_log(format_responses: Callable[..., str], logger: logging.Logger) 
         return text
 
     return format_for_log
-
-
-def _is_taken(logger: logging.Logger) -> bool:
-    """Return whether somebody gets what this logger logs at level INFO."""
-    if not logger.isEnabledFor(logging.INFO):
-        return False
-    # Whoever has replaced this sees records that no handler takes.
-    if not is_plain(logging.Logger.callHandlers):
-        return True
-    each: logging.Logger | None = logger
-    while each is not None:
-        for handler in each.handlers:
-            if handler.level <= logging.INFO:
-                return True
-        each = each.parent if each.propagate else None
-    return False
 
 
 def _names_of_silent(responses: Any) -> list[tuple[str, str]] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -28,6 +28,7 @@ from edx_event_bus_redis.internal.errors import (
 )
 from edx_event_bus_redis.internal.log_lines import MONITORING_FAILS, record_fields
 from edx_event_bus_redis.internal.message import Message
+from edx_event_bus_redis.internal.plain_logging import is_taken
 from edx_event_bus_redis.internal.settings import audit_logging_enabled
 
 logger = logging.getLogger(__name__)
@@ -44,16 +45,6 @@ def is_monitored() -> bool:
     except Exception as failure:  # noqa: BLE001 -- back ends are foreign code
         log_failure(failure)
         return False
-
-
-class _Formatted:
-    """A part of a log line that is only made when a handler formats the line."""
-
-    def __init__(self, make: Callable[[], str]) -> None:
-        self._make = make
-
-    def __repr__(self) -> str:
-        return self._make()
 
 
 @attrs.frozen
@@ -127,12 +118,13 @@ class RunContext:
         """
         event_id = None
         if message is not None:
-            details = _Formatted(lambda: f"event details: {message}")
+            details = f"event details: {message}"
             entry_id, event_id = message.entry_id, str(message.metadata.id)
         elif entry_id is not None:
-            details = _Formatted(lambda: f"entry details: redis_msg_id={entry_id!r}")
+            details = f"entry details: redis_msg_id={entry_id!r}"
         else:
-            details = _Formatted(lambda: "no event available")
+            details = "no event available"
+        context = ", ".join(f"{name}={value!r}" for name, value in attrs.asdict(self).items())
         self.set_attributes(message, error)
         _record_exception(EventConsumptionException(error))
         traceback = None if isinstance(error, EventBusRedisError) else error
@@ -140,7 +132,7 @@ class RunContext:
             logging.DEBUG if quiet else logging.ERROR,
             "Error consuming event from Redis: %r in context %s -- %s",
             error,
-            _Formatted(lambda: ", ".join(f"{name}={value!r}" for name, value in attrs.asdict(self).items())),
+            context,
             details,
             exc_info=traceback,
             extra=self._fields(
@@ -197,6 +189,8 @@ class ProducingContext:
         are the JSON that the command ``produce_event`` takes.
         """
         _record_exception(EventProductionException(error))
+        if not is_taken(producer_logger, logging.ERROR):
+            return
         producer_logger.error(
             "Error delivering message to Redis event bus. error=%s: %s full_topic=%r event_key=None signal=%r "
             "initial_topic=%r event_key_field=%r event_data=%s event_metadata=%s",
@@ -206,8 +200,8 @@ class ProducingContext:
             self.signal,
             self.initial_topic,
             self.event_key_field,
-            _Formatted(self._data_as_json),
-            _Formatted(self._metadata_as_json),
+            self._data_as_json(),
+            self._metadata_as_json(),
             extra=record_fields(
                 "producing_failed",
                 stream=self.full_topic,

@@ -155,6 +155,28 @@ def test_a_tracers_mark_is_its_own_in_each_record(
     assert [vars(record).get("trace") for record in caplog.records] == [None, None, 0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("owner", "method"),
+    [(logging.Logger, "info"), (logging.Logger, "_log"), (consumer_logger, "_log"), (consumer_logger, "makeRecord")],
+)
+def test_whoever_wraps_a_method_is_called_for_each_line(
+    owner: Any, method: str, log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a tracer wraps, of all loggers or of this one."""
+    calls = []
+    wrapped_method = getattr(owner, method)
+
+    def count(*arguments: Any, **options: Any) -> Any:
+        calls.append(method)
+        return wrapped_method(*arguments, **options)
+
+    monkeypatch.setattr(owner, method, count)
+    write(log, 1)
+    write(log, 2)
+
+    assert len(calls) == 4
+
+
 def test_a_handler_that_changes_a_record_changes_that_one(log: AuditLog, caplog: pytest.LogCaptureFixture) -> None:
     """What formatters and filters leave in a record does not come back in the next one."""
 
