@@ -1,6 +1,7 @@
 """What workers take and achieve, measured from outside."""
 
 import itertools
+import mmap
 import os
 import subprocess
 import sys
@@ -99,7 +100,9 @@ def test_memory_is_measured_again_after_a_while(monkeypatch: pytest.MonkeyPatch)
     """What was measured is kept, and measured anew when it is old."""
     signs = VitalSigns()
     ((_, first, _),) = signs.measure([worker()])
-    more = bytearray(50_000_000)
+    # Not of what the process has freed and keeps.
+    more = mmap.mmap(-1, 50_000_000)
+    more.write(b"x" * len(more))
     ((_, second, _),) = signs.measure([worker()])
     assert second == first
 
