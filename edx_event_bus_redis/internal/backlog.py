@@ -1,8 +1,9 @@
 """
-Warns before a group loses events: a stream is trimmed at its cap, whether its groups have read what goes or not.
+Warns before a group loses events: a stream is trimmed at its cap, whether its groups have read what goes or not. And
+before the server has no memory left, where it is not: a stream that keeps what is not acknowledged has no bound.
 
-Said once when the unread part reaches a share of the cap, again after a while if it stays there, and once when it is
-over.
+Said once when the unread part reaches a share of the cap, or the stream is far above it, again after a while if it
+stays there, and once when it is over.
 
 Whether anything is lost is up to the producers: it is not if all of them keep what is not acknowledged, or if their cap
 is another one. What is known of that is said: the setting of this service, and what the stream has grown to.
@@ -17,8 +18,8 @@ import math
 import time
 from collections.abc import Callable
 
-from edx_event_bus_redis.internal.log_lines import CAUGHT_UP, FALLS_BEHIND
-from edx_event_bus_redis.internal.trimming import outgrows
+from edx_event_bus_redis.internal.log_lines import CAUGHT_UP, FALLS_BEHIND, STREAM_OUTGROWN, STREAM_SHRUNK
+from edx_event_bus_redis.internal.trimming import longest_if_acknowledged, outgrows
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +28,34 @@ logger = logging.getLogger(__name__)
 _WARN_AT = 0.8
 _OVER_BELOW = 0.7
 
+# Share of the length at which to warn of a stream below which that is over, for the same reason.
+_SHRUNK_BELOW = 0.9
+
 # Seconds between two warnings while it lasts.
 _REPEAT = 600.0
 
 # Seconds over which the rate at which the backlog grows is measured.
 _WINDOW = 10.0
+
+
+class _Trouble:
+    """When to say that something lasts, and that it is over."""
+
+    def __init__(self) -> None:
+        self._said_at: float | None = None
+
+    def is_due(self, now: float) -> bool:
+        """Return whether to say that it lasts: that was never said, or not for a while."""
+        return self._said_at is None or now - self._said_at >= _REPEAT
+
+    def said(self, now: float) -> None:
+        """Take note that it was said."""
+        self._said_at = now
+
+    def over(self) -> bool:
+        """Take note that it does not last. Returns whether to say so: it was said that it does."""
+        was_said, self._said_at = self._said_at is not None, None
+        return was_said
 
 
 class Backlog:
@@ -52,7 +76,7 @@ class Backlog:
         self._cap = cap
         self._is_kept = is_kept
         self._history: list[tuple[float, int]] = []
-        self._warned_at: float | None = None
+        self._trouble = _Trouble()
 
     def looked(self, unread: int, length: int, now: float | None = None) -> None:
         """
@@ -66,11 +90,10 @@ class Backlog:
             del self._history[0]
         self._history.append((now, unread))
         if unread >= self._cap * _WARN_AT:
-            if self._warned_at is None or now - self._warned_at >= _REPEAT:
+            if self._trouble.is_due(now):
                 self._warn(unread, length)
-                self._warned_at = now
-        elif self._warned_at is not None and unread < self._cap * _OVER_BELOW:
-            self._warned_at = None
+                self._trouble.said(now)
+        elif unread < self._cap * _OVER_BELOW and self._trouble.over():
             CAUGHT_UP.log(logger, group=self._group, stream=self._stream, unread=unread, cap=self._cap)
 
     def seconds_until_loss(self) -> float:
@@ -94,3 +117,37 @@ class Backlog:
         else:
             when = f"at the present rates it loses events in {seconds:.0f} s"
         FALLS_BEHIND.log(logger, group=self._group, stream=self._stream, unread=unread, cap=self._cap, when=when)
+
+
+class Outgrowth:
+    """
+    What a stream has above its cap, where its producers keep what is not acknowledged.
+
+    Every pool of the stream says it, whichever group it is of: that of the group that does not acknowledge may be dead.
+
+    Arguments:
+        stream: key of the stream.
+        cap: entries that the stream keeps, approximately.
+        is_kept: as of Backlog. Where nothing is kept the length says nothing: then producers have another cap.
+    """
+
+    def __init__(self, stream: str, cap: int, is_kept: Callable[[], bool]) -> None:
+        self._stream = stream
+        self._cap = cap
+        self._longest = longest_if_acknowledged(cap)
+        self._is_kept = is_kept
+        self._trouble = _Trouble()
+
+    def looked(self, length: int, now: float | None = None) -> None:
+        """
+        Take note of the entries that the stream has; ``now`` is in seconds of the monotonic clock.
+
+        Raises ServerError; what was to be said then is said at the next look.
+        """
+        now = time.monotonic() if now is None else now
+        if length > self._longest:
+            if self._trouble.is_due(now) and self._is_kept():
+                STREAM_OUTGROWN.log(logger, stream=self._stream, length=length, cap=self._cap)
+                self._trouble.said(now)
+        elif length < self._longest * _SHRUNK_BELOW and self._trouble.over():
+            STREAM_SHRUNK.log(logger, stream=self._stream, length=length, cap=self._cap)

@@ -27,7 +27,7 @@ from edx_event_bus_redis.internal.progress import (
     worker_before,
 )
 from edx_event_bus_redis.internal.status import ConsumerStatus, GroupStatus, PoolStatus, StreamStatus
-from edx_event_bus_redis.internal.trimming import outgrows
+from edx_event_bus_redis.internal.trimming import longest_if_acknowledged, outgrows
 
 # Seconds that one event may be in hand. Handlers of minutes are known; whoever sets a longer time limit knows better.
 _STUCK_SECONDS = 300.0
@@ -57,6 +57,8 @@ class Kind(enum.IntEnum):
     """Events were lost of late."""
     NEARLY_FULL = enum.auto()
     """So much is unread that events are going to be lost."""
+    OUTGROWN = enum.auto()
+    """The stream is much longer than its cap."""
     UNATTENDED = enum.auto()
     """There is something to read, and nobody is there to read it."""
     STANDS_STILL = enum.auto()
@@ -125,6 +127,10 @@ def findings(before: Look | None, after: Look, limits: Limits) -> list[Finding]:
         for stream, group in after.groups()
         for finding in _Judgement(before, after, stream, group, limits).findings()
     ]
+    for stream in after.streams:
+        former = before.stream(stream.stream) if before else stream
+        if former and _has_outgrown_its_cap(former) and _has_outgrown_its_cap(stream) and stream.groups:
+            found.append(_outgrown(stream))
     return sorted(found, key=lambda finding: (finding.kind, finding.topic, finding.group))
 
 
@@ -286,6 +292,31 @@ class _Judgement:
         died = deaths - (number_of(former, "restarts") or 0)
         achieved_nothing = handled_of(worker) == handled_of(former)
         return died >= 2 or (died >= 1 and deaths >= _DEATHS_OF_A_LOOP and achieved_nothing)
+
+
+def _has_outgrown_its_cap(stream: StreamStatus) -> bool:
+    # Without the setting its producers may have another cap, of which nothing is known here.
+    return stream.keep_unacked and (stream.length or 0) > longest_if_acknowledged(stream.max_len)
+
+
+def _outgrown(stream: StreamStatus) -> Finding:
+    """Tell of the group that keeps most of a stream, for there an operator can do something about it."""
+    length, group = stream.length or 0, max(stream.groups, key=_kept_by)
+    why = f": {group.lag or 0:,} of them are unread and {group.pending:,} pending in this group"
+    if _kept_by(group) <= (length - stream.max_len) / 2:
+        unknown = next(
+            (each for each in stream.groups if each.last_delivered_id is not None and each.lag is None), None
+        )
+        if unknown is None:
+            why = ", and no group keeps them: nothing trims it"
+        else:
+            group, why = unknown, ", and nobody knows how many of them are unread in this group"
+    text = f"the stream has {_entries(length)}, its cap is about {stream.max_len:,}{why}"
+    return Finding(Kind.OUTGROWN, stream.topic, group.group, text)
+
+
+def _kept_by(group: GroupStatus) -> int:
+    return (group.lag or 0) + group.pending
 
 
 def _oldest(group: GroupStatus) -> float:

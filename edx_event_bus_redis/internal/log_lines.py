@@ -173,6 +173,18 @@ CAUGHT_UP = Line(
     "caught_up",
     "Group %(group)s on stream %(stream)s has caught up: %(unread)d of %(cap)d entries unread",
 )
+STREAM_OUTGROWN = Line(
+    _WARNING,
+    "stream_outgrown",
+    "Stream %(stream)s has %(length)d [length: entry|entries], its cap is %(cap)d, and may grow until the server has "
+    "no memory left: some group does not acknowledge what it has, or nothing trims the stream; event_bus_status "
+    "--check tells which",
+)
+STREAM_SHRUNK = Line(
+    _INFO,
+    "stream_shrunk",
+    "Stream %(stream)s is trimmed again: it has %(length)d [length: entry|entries], its cap is %(cap)d",
+)
 CANNOT_CHECK = Line(
     _ERROR,
     "cannot_check",

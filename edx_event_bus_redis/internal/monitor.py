@@ -3,8 +3,8 @@ The monitor: the one child of a pool that looks after the group instead of handl
 
 1. renews the lease of the pool's name, and publishes with it what each worker does;
 2. renews the entries that workers have in hand, so that nobody claims them, however long it takes;
-3. looks at the accounts of the group: what was lost, whether it falls behind, what there is to lose; and wishes for
-   more workers or fewer, if the pool has a range of them;
+3. looks at the accounts of the group: what was lost, whether it falls behind or the stream grows without bound, what
+   there is to lose; and wishes for more workers or fewer, if the pool has a range of them;
 4. finds pools that are gone, calls the workers to take over what departed consumers have left, and removes the names of
    those that have left nothing;
 5. looks at what else ``/metrics`` tells of the group. It is last, because nothing else depends on it.
@@ -30,7 +30,7 @@ from typing import Any
 import redis
 
 from edx_event_bus_redis.internal.accounts import Accounts
-from edx_event_bus_redis.internal.backlog import Backlog
+from edx_event_bus_redis.internal.backlog import Backlog, Outgrowth
 from edx_event_bus_redis.internal.board import Board
 from edx_event_bus_redis.internal.client import make_client
 from edx_event_bus_redis.internal.errors import EventBusRedisError, GroupMissing, ServerError
@@ -115,6 +115,7 @@ class Monitor:
         self._ledger = Ledger(Stream(self._client, stream), group, membership.name)
         self._keep_unacked = settings.keep_unacked
         self._backlog = Backlog(stream, group, settings.stream_max_len, self._is_kept)
+        self._outgrowth = Outgrowth(stream, settings.stream_max_len, self._is_kept)
         self._looking_back = LookingBack(self._ledger)
         # The server's time in milliseconds at the last look.
         self._looked_at = 0
@@ -196,6 +197,7 @@ class Monitor:
         )
         if look.unread is not None:
             self._backlog.looked(look.unread, look.length)
+        self._outgrowth.looked(look.length)
         if self._sizing is not None:
             self._size_pool(self._sizing, look.unread)
 

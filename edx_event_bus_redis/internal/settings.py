@@ -115,12 +115,14 @@ class StatusSettings:
         topic: without the prefix; None for all topics.
         topic_prefix: None for no prefix.
         stream_max_len: entries that a stream keeps, approximately, if its producers have the same setting.
+        keep_unacked: whether it also keeps what is not acknowledged, likewise.
     """
 
     server: Server
     topic: str | None
     topic_prefix: str | None
     stream_max_len: int
+    keep_unacked: bool
 
 
 def consumers_enabled() -> bool:
@@ -178,7 +180,8 @@ def load_producer_settings() -> ProducerSettings:
     # .. setting_description: If True, only entries that every consumer group of the stream has acknowledged are
     #   trimmed, and a stream whose group does not read grows without bound. Needs Redis 8.2 or newer, and has no effect
     #   elsewhere. All services that produce to a stream need the same value. To a consumer it says that they have it,
-    #   so that its warnings of a backlog tell of no loss.
+    #   so that its warnings of a backlog tell of no loss; to it and event_bus_status, that a stream far above its cap
+    #   is worth a warning.
     # .. setting_name: EVENT_BUS_REDIS_PRODUCER_WAIT_REPLICAS
     # .. setting_default: 0
     # .. setting_description: How many replicas a producer waits for to confirm that they have what it has sent, for a
@@ -239,6 +242,7 @@ def load_status_settings(topic: object | None) -> StatusSettings:
         topic=None if topic is None else _argument("--topic", topic),
         topic_prefix=_topic_prefix(),
         stream_max_len=setting("EVENT_BUS_REDIS_STREAM_MAX_LEN", values.max_len, 10_000),
+        keep_unacked=setting("EVENT_BUS_REDIS_STREAM_KEEP_UNACKED", values.flag, False),
     )
 
 

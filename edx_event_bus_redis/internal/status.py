@@ -126,6 +126,7 @@ class StreamStatus:
         max_len: entries that it keeps, approximately, by the setting where this is asked.
         groups: its groups.
         added: entries that were ever added to it; None if the server does not know.
+        keep_unacked: whether it also keeps what is not acknowledged, by the setting where this is asked.
     """
 
     topic: str
@@ -136,3 +137,4 @@ class StreamStatus:
     max_len: int
     groups: list[GroupStatus]
     added: int | None = None
+    keep_unacked: bool = False

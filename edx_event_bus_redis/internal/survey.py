@@ -106,6 +106,7 @@ def _status_of_stream(
         max_len=settings.stream_max_len,
         groups=[_status_of_group(client, stream, name, losses_seconds) for name in sorted(names)],
         added=about.added if about else None,
+        keep_unacked=settings.keep_unacked,
     )
 
 

@@ -55,6 +55,18 @@ def outgrows(length: int, cap: int) -> bool:
     return length > cap + _SLACK + cap * _SHARE_OF_SLACK
 
 
+def longest_if_acknowledged(cap: int) -> int:
+    """
+    Return how many entries a stream of that cap may have whose producers all keep what is not acknowledged, and whose
+    groups acknowledge what they read.
+
+    It is so much, twice the cap and a thousand, because trimming comes with every hundredth event of a process: each
+    process that produces to the stream may leave a hundred above the cap, and there are some where the cap is small and
+    many where it is large. What has that length for more than a moment is kept, or is not trimmed at all.
+    """
+    return 2 * cap + 10 * _EVENTS_PER_TRIM
+
+
 def knows_acknowledged_trimming(client: redis.Redis) -> bool:
     """
     Return whether the server knows ``Trim.ACKNOWLEDGED``; changes nothing and needs no right.

@@ -159,7 +159,7 @@ def test_nothing_but_redis_is_needed(
         EVENT_BUS_PRODUCER="no.such.Producer",
         EVENT_BUS_CONSUMER="no.such.Consumer",
         EVENT_BUS_REDIS_CONSUMER_WORKERS="many",
-        EVENT_BUS_REDIS_STREAM_KEEP_UNACKED="perhaps",
+        EVENT_BUS_REDIS_PRODUCER_WAIT_REPLICAS="perhaps",
         EVENT_BUS_REDIS_DEAD_LETTERS_MAX_LEN=-1,
     )
 

@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 
 
 def pool_status(url: str, prefix: str) -> PoolStatus:
-    settings = StatusSettings(Server.of(url), TOPIC, prefix, 10_000)
+    settings = StatusSettings(Server.of(url), TOPIC, prefix, 10_000, keep_unacked=False)
     with contextlib.closing(Clients(settings.server, timeout=5, connect_timeout=5, any_names=True)) as clients:
         (stream,) = Survey(clients, settings, losses_seconds=60).look().streams
     (pool,) = stream.groups[0].pools

@@ -430,3 +430,18 @@ def test_a_monitor_says_that_what_is_unread_is_kept_where_it_is(
     wait_until(lambda: "falls behind: " in pool.log, what="a warning")
 
     assert ("which are kept if all producers have EVENT_BUS_REDIS_STREAM_KEEP_UNACKED" in pool.log) is can
+
+
+def test_a_monitor_warns_of_a_stream_that_grows_without_bound(
+    consume: Any, able_server: EmbeddedServer, stream_name: str
+) -> None:
+    """The pool of a group that has handled everything says that a stream is kept for another group, and its end."""
+    client = able_server.client()
+    client.xgroup_create(stream_name, "other", 0, mkstream=True)
+    settings = {"EVENT_BUS_REDIS_STREAM_MAX_LEN": KEPT, "EVENT_BUS_REDIS_STREAM_KEEP_UNACKED": True}
+    pool = consume(url=able_server.url, workers=1, settings=settings).wait_running(1)
+    add_logins(client, stream_name, 1201, "ok")
+
+    wait_until(lambda: f"Stream {stream_name} has 1201 entries, its cap is 100, and may grow" in pool.log, what="it")
+    client.xtrim(stream_name, maxlen=KEPT, approximate=False)
+    wait_until(lambda: f"Stream {stream_name} is trimmed again: it has 100 entries" in pool.log, what="its end")

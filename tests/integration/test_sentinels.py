@@ -98,7 +98,7 @@ def test_whoever_looks_again_and_again_goes_on_with_the_new_primary(prefix: str)
     """A survey, as a watch does it, finds the successor of a primary that is gone, and the streams there."""
     with watched() as own, override_settings(EVENT_BUS_TOPIC_PREFIX=prefix):
         deliver(RedisEventProducer(own.url))
-        settings = StatusSettings(Server.of(own.url), None, prefix, 10_000)
+        settings = StatusSettings(Server.of(own.url), None, prefix, 10_000, keep_unacked=False)
         wait_until(lambda: own.replica.client().exists(f"{prefix}-{TOPIC}"), what="the replica has the stream")
         with contextlib.closing(Clients(settings.server, timeout=1, connect_timeout=1, any_names=True)) as clients:
             survey = Survey(clients, settings, losses_seconds=60)

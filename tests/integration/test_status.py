@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 
-STREAM_KEYS = ["topic", "stream", "length", "first_id", "last_id", "max_len", "groups", "added"]
+STREAM_KEYS = ["topic", "stream", "length", "first_id", "last_id", "max_len", "groups", "added", "keep_unacked"]
 GROUP_KEYS = [
     *("group", "lag", "pending", "lost", "lost_by_reason", "dead_letters", "retries_waiting"),
     *("oldest_pending_seconds", "oldest_unread_seconds", "last_delivered_id", "consumers", "pools"),

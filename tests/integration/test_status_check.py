@@ -77,6 +77,26 @@ def test_limits_can_be_given(client: redis.Redis, healthy: str) -> None:
     assert "1 deleted" in check("--losses-hours", "2.1", *limits[:2], *limits[4:])[1]
 
 
+def test_a_stream_far_above_its_cap_is_told_where_what_is_not_acknowledged_is_kept(
+    client: redis.Redis, healthy: str
+) -> None:
+    """All is read, but a consumer of other software hoards it: only with the setting that is wrong."""
+    pipeline = client.pipeline()
+    for _ in range(1200):
+        pipeline.xadd(healthy, {"a": "b"})
+    pipeline.execute()
+    client.xreadgroup("group", "other", {healthy: ">"})
+
+    with override_settings(EVENT_BUS_REDIS_STREAM_MAX_LEN=100):
+        assert check()[0] == 0
+    with override_settings(EVENT_BUS_REDIS_STREAM_MAX_LEN=100, EVENT_BUS_REDIS_STREAM_KEEP_UNACKED=True):
+        status, printed = check()
+    assert (status, printed.count("\n")) == (1, 1)
+    assert printed.startswith(
+        f"PROBLEM {PLACE}: the stream has 1,201 entries, its cap is about 100: 0 of them are unread"
+    )
+
+
 def test_a_standstill_is_seen_between_the_looks(client: redis.Redis, healthy: str) -> None:
     """More and more is added while a living pool handles nothing; if it grows no more it may be a pause."""
     client.delete(healthy)

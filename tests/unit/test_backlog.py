@@ -1,11 +1,11 @@
-"""When to warn that a group is going to lose events."""
+"""When to warn that a group is going to lose events, or that a stream grows without bound."""
 
 import logging
 import math
 
 import pytest
 
-from edx_event_bus_redis.internal.backlog import Backlog
+from edx_event_bus_redis.internal.backlog import Backlog, Outgrowth
 from edx_event_bus_redis.internal.errors import ServerUnavailable
 
 
@@ -118,3 +118,81 @@ def test_it_is_said_once_and_so_is_its_end(backlog: Backlog, caplog: pytest.LogC
     backlog.looked(10, 1000, now=602.0)
     backlog.looked(5, 1000, now=603.0)
     assert caplog.messages[2:] == ["Group group on stream dev-user-login has caught up: 10 of 1000 entries unread"]
+
+
+OUTGROWN = "Stream dev-user-login has {} entries, its cap is 1000, and may grow until the server has no memory left: "
+
+
+@pytest.fixture
+def outgrowth(caplog: pytest.LogCaptureFixture) -> Outgrowth:
+    caplog.set_level(logging.INFO)
+    return Outgrowth("dev-user-login", cap=1000, is_kept=lambda: True)
+
+
+def test_a_stream_far_above_its_cap_is_warned_of(outgrowth: Outgrowth, caplog: pytest.LogCaptureFixture) -> None:
+    """One line says how long it is, and who can tell why."""
+    outgrowth.looked(3000, now=0.0)
+    assert caplog.messages == []
+    outgrowth.looked(3001, now=1.0)
+
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert caplog.messages[0].startswith(OUTGROWN.format(3001) + "some group does not acknowledge ")
+
+
+@pytest.mark.parametrize(("cap", "longest"), [(1, 1002), (100, 1200), (10_000, 21_000)])
+def test_many_producers_may_leave_some_more(caplog: pytest.LogCaptureFixture, cap: int, longest: int) -> None:
+    """Each process leaves up to a hundred entries above the cap: only above twice the cap and a thousand it is kept."""
+    outgrowth = Outgrowth("dev-user-login", cap, is_kept=lambda: True)
+    outgrowth.looked(longest, now=0.0)
+    assert caplog.messages == []
+    outgrowth.looked(longest + 1, now=1.0)
+
+    assert len(caplog.messages) == 1
+
+
+def test_an_outgrown_stream_is_said_once_and_so_is_its_end(
+    outgrowth: Outgrowth, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A length around the line is said once; again after ten minutes; and that it is over, well below the line."""
+    for second, length in enumerate([3001, 2999, 3001, 2700, 4000]):
+        outgrowth.looked(length, now=float(second))
+    outgrowth.looked(5000, now=599.0)
+    assert len(caplog.messages) == 1
+    outgrowth.looked(5000, now=600.0)
+    assert len(caplog.messages) == 2
+    assert caplog.messages[1].startswith(OUTGROWN.format(5000))
+    outgrowth.looked(2699, now=601.0)
+    outgrowth.looked(1000, now=602.0)
+
+    assert caplog.messages[2:] == ["Stream dev-user-login is trimmed again: it has 2699 entries, its cap is 1000"]
+    assert caplog.records[2].levelno == logging.INFO
+
+
+def test_where_nothing_is_kept_no_length_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Without the setting, or on a server that cannot do it, producers have another cap: no warning, and no end."""
+    caplog.set_level(logging.INFO)
+    outgrowth = Outgrowth("dev-user-login", cap=1000, is_kept=lambda: False)
+    outgrowth.looked(9000, now=0.0)
+    outgrowth.looked(1000, now=1.0)
+
+    assert caplog.messages == []
+
+
+def test_a_warning_of_a_stream_that_could_not_be_said_is_said_later(caplog: pytest.LogCaptureFixture) -> None:
+    """As one of a backlog; nor is the server asked again before it is time for the next."""
+    answers = iter([ServerUnavailable("gone"), True])
+
+    def is_kept() -> bool:
+        answer = next(answers)
+        if isinstance(answer, ServerUnavailable):
+            raise answer
+        return answer
+
+    outgrowth = Outgrowth("dev-user-login", cap=1000, is_kept=is_kept)
+    with pytest.raises(ServerUnavailable):
+        outgrowth.looked(9000, now=0.0)
+    outgrowth.looked(9000, now=1.0)
+    outgrowth.looked(9000, now=2.0)
+
+    assert len(caplog.messages) == 1

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from edx_event_bus_redis.internal.findings import Finding, Kind, Limits, findings
+from edx_event_bus_redis.internal.status import GroupStatus
 from tests.support.looks import consumer, group, look, pool, stream, two_looks, worker
 
 NONE_LOST = {"trimmed": 0, "deleted": 0, "skipped": 0, "group_gone": 0, "forgotten": 0, "dropped_dead_letters": 0}
@@ -80,6 +81,76 @@ def test_a_stream_that_is_not_trimmed_at_its_cap_loses_nothing_there() -> None:
     (only,) = findings(*looks, Limits())
 
     assert only.text == "1,300 of about 1,000 entries unread, but so far the stream is not trimmed there: it has 1,500"
+
+
+def outgrown(
+    *groups: GroupStatus, before: int | None = 13_000, length: int | None = 13_000, **fields: Any
+) -> list[tuple[str, str]]:
+    """Groups and texts of what is found of a stream of these groups, of so many entries in either look."""
+    looks = (
+        look(stream(*groups, length=each, **{"keep_unacked": True, **fields}), at=at)
+        for each, at in ((before, 95.0), (length, 100.0))
+    )
+    return [(each.group, each.text) for each in findings(*looks, Limits()) if each.kind is Kind.OUTGROWN]
+
+
+SO_LONG = "the stream has 13,000 entries, its cap is about 1,000"
+
+
+def test_a_stream_far_above_its_cap_is_told_once_with_the_group_that_keeps_most() -> None:
+    """Unread or pending: it is the group to be mended, or to be removed."""
+    well, slow = group(group="a", lag=300), group(group="b", lag=4000, pending=2)
+    hoards, gone = group(group="c", pending=12_900), group(group="d", lag=None, last_delivered_id=None)
+
+    assert outgrown(well, slow, hoards, gone) == [
+        ("c", f"{SO_LONG}: 0 of them are unread and 12,900 pending in this group")
+    ]
+    assert outgrown(well, group(group="d", lag=5000, pending=1001)) == [
+        ("d", f"{SO_LONG}: 5,000 of them are unread and 1,001 pending in this group")
+    ]
+
+
+def test_a_stream_that_no_group_keeps_is_not_trimmed() -> None:
+    """Where no group has half of what is above the cap they are not the cause; one that is gone is not, either."""
+    gone = group(group="a", lag=None, last_delivered_id=None)
+
+    assert outgrown(gone, group(group="b", lag=5000, pending=1000)) == [
+        ("b", f"{SO_LONG}, and no group keeps them: nothing trims it")
+    ]
+
+
+def test_a_group_whose_lag_is_unknown_may_keep_a_stream() -> None:
+    """It is not said that nothing trims the stream while that is not known."""
+    unknown = group(group="b", lag=None)
+
+    assert outgrown(group(group="a", lag=4), unknown) == [
+        ("b", f"{SO_LONG}, and nobody knows how many of them are unread in this group")
+    ]
+    assert outgrown(group(group="a", lag=12_000), unknown)[0][0] == "a"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"keep_unacked": False}, {"length": 3000}, {"before": 3000}, {"length": None}, {"max_len": 6000}],
+    ids=["producers may have another cap", "it is trimmed", "it was short", "it is gone", "not so far"],
+)
+def test_a_stream_that_is_about_to_be_trimmed_is_not_told(fields: dict[str, Any]) -> None:
+    """Only one that is far above its cap at both looks, by a setting that all services have in common."""
+    assert outgrown(group(pending=12_900), **fields) == []
+    assert len(outgrown(group(pending=12_900), before=3001, length=3001)) == 1
+
+
+def test_a_stream_without_groups_that_is_far_above_its_cap_is_not_told() -> None:
+    """Each thing that is wrong is told of a group."""
+    assert outgrown() == []
+
+
+def test_a_stream_that_is_seen_for_the_first_time_is_not_told_yet() -> None:
+    """Nor is one that was not there at the first look; one look alone finds what it can."""
+    after = look(stream(group(pending=12_900), length=13_000, keep_unacked=True))
+
+    assert findings(look(at=95.0), after, Limits()) == []
+    assert [each.kind for each in findings(None, after, Limits())] == [Kind.OUTGROWN]
 
 
 def test_a_backlog_below_the_line_is_not_told() -> None:

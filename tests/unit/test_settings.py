@@ -8,7 +8,7 @@ from django.test import override_settings
 
 from edx_event_bus_redis.internal.errors import ConfigurationError
 from edx_event_bus_redis.internal.options import all_errors, load_consumer_settings
-from edx_event_bus_redis.internal.settings import load_group_settings, load_producer_settings
+from edx_event_bus_redis.internal.settings import load_group_settings, load_producer_settings, load_status_settings
 
 URL = "redis://:secret@localhost:6379/"
 
@@ -192,6 +192,18 @@ def test_an_event_may_have_five_mebibytes_if_nothing_else_is_said() -> None:
             assert load_producer_settings().max_event_bytes == limit
             assert load_consumer_settings("topic", "group", {"consumer_name": "c1"}).max_event_bytes == limit
             assert load_group_settings("topic", "group").max_event_bytes == limit
+
+
+def test_what_a_stream_keeps_is_the_same_to_a_producer_and_to_who_looks_at_it() -> None:
+    """Without the setting nothing beyond the cap; a value that cannot work is refused by name."""
+    for value, kept in ((None, False), (True, True)):
+        with override_settings(EVENT_BUS_REDIS_STREAM_KEEP_UNACKED=value):
+            assert load_producer_settings().keep_unacked is load_status_settings(None).keep_unacked is kept
+    with (
+        override_settings(EVENT_BUS_REDIS_STREAM_KEEP_UNACKED="perhaps"),
+        pytest.raises(ConfigurationError, match="EVENT_BUS_REDIS_STREAM_KEEP_UNACKED is 'perhaps'"),
+    ):
+        load_status_settings(None)
 
 
 def test_an_errors_limit_of_zero_is_none() -> None:
