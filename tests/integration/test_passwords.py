@@ -60,7 +60,7 @@ def test_a_new_password_needs_no_restart(
 
         change_password(client, NEW)
 
-        wait_refused(client, "WRONGPASS", 4)
+        wait_refused(client, 4, "WRONGPASS")
         with pytest.raises(AccessRefused, match="invalid username-password"):
             deliver()
         secret.write_text(f"{NEW}\n")

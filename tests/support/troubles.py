@@ -53,17 +53,17 @@ def fault_is_said_once(consumer: ConsumerProcess, *names: str, kinds: int = 1) -
     return [error for errors in said(log).values() for error in errors]
 
 
-def refusals(client: Redis, error: str) -> int:
-    """Return how often the server has answered with an error of this prefix, such as ``OOM``."""
-    counted = client.info("errorstats").get(f"errorstat_{error}", {"count": 0})
-    # redis-py 5.0 leaves it as it is.
-    return int(counted.partition("=")[2] if isinstance(counted, str) else counted["count"])
+def refusals(client: Redis, *errors: str) -> int:
+    """Return how often the server has answered with errors of these prefixes, such as ``OOM``."""
+    counts = [client.info("errorstats").get(f"errorstat_{error}", {"count": 0}) for error in errors]
+    # redis-py 5.0 leaves them as they are.
+    return sum(int(each.partition("=")[2] if isinstance(each, str) else each["count"]) for each in counts)
 
 
-def wait_refused(client: Redis, error: str, times: int) -> None:
-    """Wait until the server has refused something so many times more with an error of this prefix."""
-    before = refusals(client, error)
-    wait_until(lambda: refusals(client, error) >= before + times, what=f"{times} times {error}")
+def wait_refused(client: Redis, times: int, *errors: str) -> None:
+    """Wait until the server has refused something so many times more with errors of these prefixes."""
+    before = refusals(client, *errors)
+    wait_until(lambda: refusals(client, *errors) >= before + times, what=f"{times} times {' or '.join(errors)}")
 
 
 def wait_said(consumer: ConsumerProcess, *names: str) -> None:
