@@ -109,7 +109,10 @@ def test_a_command_that_is_not_allowed_is_waited_for(
         # Pending entries are read by a script, which puts the same refusal into other words.
         kinds = 2 if commands == "xreadgroup" else 1
         errors = fault_is_said_once(consumer, *NAMES[workers], kinds=kinds)
-        assert all("AccessRefused" in error and commands.split(maxsplit=1)[0] in error for error in errors)
+        assert all("AccessRefused" in error for error in errors)
+        # Redis 7.0 does not say what it refuses a script.
+        command = commands.split(maxsplit=1)[0]
+        assert all(command in error or "The user executing the script" in error for error in errors)
 
 
 def test_a_fault_of_the_groups_own_keys_does_not_hold_up_the_topic(
