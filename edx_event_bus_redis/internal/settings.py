@@ -193,8 +193,8 @@ def load_producer_settings() -> ProducerSettings:
     #   headers. From 1024 to 536870912.
     return ProducerSettings(
         topic_prefix=_topic_prefix(),
-        stream_max_len=setting("EVENT_BUS_REDIS_STREAM_MAX_LEN", values.max_len, 10_000),
-        keep_unacked=setting("EVENT_BUS_REDIS_STREAM_KEEP_UNACKED", values.flag, False),
+        stream_max_len=_stream_max_len(),
+        keep_unacked=_keep_unacked(),
         wait_replicas=setting("EVENT_BUS_REDIS_PRODUCER_WAIT_REPLICAS", values.count(0), 0),
         max_event_bytes=_max_event_bytes(),
     )
@@ -241,14 +241,24 @@ def load_status_settings(topic: object | None) -> StatusSettings:
         server=required_server(),
         topic=None if topic is None else _argument("--topic", topic),
         topic_prefix=_topic_prefix(),
-        stream_max_len=setting("EVENT_BUS_REDIS_STREAM_MAX_LEN", values.max_len, 10_000),
-        keep_unacked=setting("EVENT_BUS_REDIS_STREAM_KEEP_UNACKED", values.flag, False),
+        stream_max_len=_stream_max_len(),
+        keep_unacked=_keep_unacked(),
     )
 
 
 def _topic_prefix() -> str | None:
     prefix: str | None = setting("EVENT_BUS_TOPIC_PREFIX", values.prefix, None)
     return prefix
+
+
+def _stream_max_len() -> int:
+    cap: int = setting("EVENT_BUS_REDIS_STREAM_MAX_LEN", values.max_len, 10_000)
+    return cap
+
+
+def _keep_unacked() -> bool:
+    is_kept: bool = setting("EVENT_BUS_REDIS_STREAM_KEEP_UNACKED", values.flag, False)
+    return is_kept
 
 
 def _max_event_bytes() -> int:
