@@ -34,6 +34,7 @@ local function is_delivered_anew(stream, ledger, id)
   for _, record in ipairs(records.err and {} or records) do
     local fields = {}
     for index = 1, #record[2], 2 do fields[record[2][index]] = record[2][index + 1] end
+    -- Within one millisecond nobody knows what came first: rather handled twice than lost.
     if is_less(record[1], id) then return false end
     if fields['reason'] == 'group_gone' and split(fields['last'] or '') then return is_less(fields['last'], id) end
   end

@@ -19,7 +19,7 @@ from edx_event_bus_redis.internal.group import Known, make_group_anew
 from edx_event_bus_redis.internal.ledger import Ledger
 from edx_event_bus_redis.internal.letter import encode_facts
 from edx_event_bus_redis.internal.losses import Loss
-from edx_event_bus_redis.internal.message import Entry
+from edx_event_bus_redis.internal.message import Entry, split_id
 from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.stream import Stream
 from tests.support.consuming import ConsumerProcess
@@ -286,6 +286,9 @@ def group(url: str, client: redis.Redis, stream_name: str) -> Iterator[Stream]:
     make_group(client, stream_name)
     add_entries(client, stream_name, 5)
     client.xreadgroup("group", "c1.0", {stream_name: ">"})
+    # What is entered into the ledger in the millisecond of an entry counts as older than that.
+    last = split_id(stream.entries(b"-", b"+", 100)[-1].id)[0]
+    wait_until(lambda: stream.milliseconds() > last, what="the next millisecond")
     yield stream
     stream.close()
 
