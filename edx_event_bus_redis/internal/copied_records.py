@@ -13,17 +13,20 @@ from typing import Any
 
 from edx_event_bus_redis.internal.plain_logging import is_plain
 
-# What makes records, which tracers wrap.
-_PARTS = (
-    logging.Logger.info,
-    logging.Logger._log,  # noqa: SLF001 -- one may look at it if one does not call it
-    logging.Logger.makeRecord,
-    logging.LogRecord.__init__,
-)
+
+def _makers() -> tuple[object, ...]:
+    """Return what makes records now, which tracers wrap."""
+    logger = logging.Logger
+    return logger.info, logger._log, logger.makeRecord, logging.LogRecord.__init__  # noqa: SLF001 -- looked at alone
+
+
+_MAKERS = _makers()
+
+# The same of one logger.
 _METHODS = {"info", "_log", "findCaller", "makeRecord"}
 
 # Whether nobody has replaced one of them before this module was imported.
-_ARE_PLAIN = all(map(is_plain, _PARTS))
+_ARE_PLAIN = all(map(is_plain, _MAKERS))
 
 
 class CopiedRecords:
@@ -73,9 +76,6 @@ def records_are_plain(logger: logging.Logger) -> bool:
         _ARE_PLAIN
         and type(logger) is logging.Logger
         and logging.getLogRecordFactory() is logging.LogRecord
-        and logging.Logger.info is _PARTS[0]
-        and logging.Logger._log is _PARTS[1]  # noqa: SLF001 -- as above
-        and logging.Logger.makeRecord is _PARTS[2]
-        and logging.LogRecord.__init__ is _PARTS[3]
+        and _makers() == _MAKERS
         and vars(logger).keys().isdisjoint(_METHODS)
     )

@@ -223,8 +223,14 @@ def test_two_groups_handle_all_and_the_stream_stays_short(
         assert not client.exists(group_key(stream_name, "lost", group))
 
 
-def fill_memory(client: redis.Redis, stream: str) -> int:
-    """Append 10 MB of entries, and take the server the memory for more; return how many entries there are."""
+def fill_memory(client: redis.Redis, stream: str) -> tuple[RedisEventProducer, int]:
+    """
+    Append an event and 10 MB of entries that a group is to read, and take the server the memory for more.
+
+    Return who has sent the event, and how many entries there are.
+    """
+    client.xgroup_create(stream, "group", 0, mkstream=True)
+    producer = send(1)
     for _ in range(10):
         pipeline = client.pipeline(transaction=False)
         for _ in range(1_000):
@@ -232,7 +238,7 @@ def fill_memory(client: redis.Redis, stream: str) -> int:
         pipeline.execute()
     client.config_set("maxmemory-policy", "noeviction")
     client.config_set("maxmemory", client.info("memory")["used_memory"] - 1_000_000)
-    return 10_000
+    return producer, 10_001
 
 
 def test_a_full_memory_ends_when_all_is_acknowledged(
@@ -240,10 +246,8 @@ def test_a_full_memory_ends_when_all_is_acknowledged(
 ) -> None:
     """A server that refuses an event for want of memory is asked to trim what may go by then, and takes the event."""
     client = able_server.client()
-    client.xgroup_create(stream_name, "group", 0, mkstream=True)
-    producer = send(1)
-    count = fill_memory(client, stream_name)
-    read(client, stream_name, "group", count + 1)
+    producer, count = fill_memory(client, stream_name)
+    read(client, stream_name, "group", count)
 
     send(3, producer)
 
@@ -257,9 +261,7 @@ def test_a_full_memory_with_nothing_to_trim_is_looked_through_once_in_a_while(
 ) -> None:
     """While groups have not acknowledged, each event fails with the server's word, and few of them look for room."""
     client = able_server.client()
-    client.xgroup_create(stream_name, "group", 0, mkstream=True)
-    producer = send(1)
-    fill_memory(client, stream_name)
+    producer, _ = fill_memory(client, stream_name)
     began = time.monotonic()
 
     send(20, producer)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 
 import pytest
 
@@ -90,17 +91,22 @@ def test_a_stream_of_some_entries_more_is_trimmed_at_its_cap(
     assert caplog.messages[0].endswith("what is not read in time is lost")
 
 
-def test_a_warning_that_could_not_be_said_is_said_later(caplog: pytest.LogCaptureFixture) -> None:
-    """A server that does not answer when it is asked what it can do costs no warning."""
-    answers = iter([ServerUnavailable("gone"), False])
+def answering(*answers: bool | ServerUnavailable) -> Callable[[], bool]:
+    """Return what gives these answers, one after the other and no more, and raises those that are errors."""
+    remaining = iter(answers)
 
     def is_kept() -> bool:
-        answer = next(answers)
+        answer = next(remaining)
         if isinstance(answer, ServerUnavailable):
             raise answer
         return answer
 
-    backlog = Backlog("dev-user-login", "group", cap=1000, is_kept=is_kept)
+    return is_kept
+
+
+def test_a_warning_that_could_not_be_said_is_said_later(caplog: pytest.LogCaptureFixture) -> None:
+    """A server that does not answer when it is asked what it can do costs no warning."""
+    backlog = Backlog("dev-user-login", "group", cap=1000, is_kept=answering(ServerUnavailable("gone"), False))
     with pytest.raises(ServerUnavailable):
         backlog.looked(900, 1000, now=0.0)
     backlog.looked(900, 1000, now=1.0)
@@ -181,15 +187,7 @@ def test_where_nothing_is_kept_no_length_is_warned_of(caplog: pytest.LogCaptureF
 
 def test_a_warning_of_a_stream_that_could_not_be_said_is_said_later(caplog: pytest.LogCaptureFixture) -> None:
     """As one of a backlog; nor is the server asked again before it is time for the next."""
-    answers = iter([ServerUnavailable("gone"), True])
-
-    def is_kept() -> bool:
-        answer = next(answers)
-        if isinstance(answer, ServerUnavailable):
-            raise answer
-        return answer
-
-    outgrowth = Outgrowth("dev-user-login", cap=1000, is_kept=is_kept)
+    outgrowth = Outgrowth("dev-user-login", cap=1000, is_kept=answering(ServerUnavailable("gone"), True))
     with pytest.raises(ServerUnavailable):
         outgrowth.looked(9000, now=0.0)
     outgrowth.looked(9000, now=1.0)
