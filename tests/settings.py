@@ -7,8 +7,8 @@ from devtools.settings import *  # noqa: F403 -- these are those settings, with 
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.support"]  # noqa: F405 -- as above
 
-# No environment: within pytest, where each test overrides what it needs.
-EVENT_BUS_REDIS_CONNECTION_URL = os.environ.get("TEST_URL", "redis://127.0.0.1:1/")
+# A server that is not there: each test names its own.
+EVENT_BUS_REDIS_CONNECTION_URL = "redis://127.0.0.1:1/"
 EVENT_BUS_REDIS_CONSUMER_POLL_FAILURE_SLEEP = 0.05
 
 globals().update(json.loads(os.environ.get("TEST_SETTINGS", "{}")))

@@ -71,6 +71,7 @@ def _bar(name: str, outcome: str, wrong: list[str]) -> Bar:
 def _pool(directory: Path, server: EmbeddedServer) -> ConsumerProcess:
     directory.mkdir(parents=True, exist_ok=True)
     pool = ConsumerProcess(
+        starts=True,
         directory=directory,
         url=server.url,
         prefix=_PREFIX,

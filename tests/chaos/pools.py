@@ -68,6 +68,7 @@ class Pool:
             directory=self._directory,
             url=self.proxy.url,
             prefix=self._prefix,
+            starts=True,
             settings={"EVENT_BUS_REDIS_AUDIT_LOGGING_ENABLED": False, "LOGGING": _LOGGING},
             consumer_name=self.name,
             workers=self._plan.workers,

@@ -69,7 +69,9 @@ class Failover:
             stack.enter_context(override_settings(**settings, EVENT_BUS_REDIS_STREAM_MAX_LEN=1_000_000))
             servers = stack.enter_context(self._servers(stream))
             consumer = stack.enter_context(
-                ConsumerProcess(directory=directory, url=servers.url, prefix=prefix, consumer_name="c1", workers=2)
+                ConsumerProcess(
+                    starts=True, directory=directory, url=servers.url, prefix=prefix, consumer_name="c1", workers=2
+                )
             )
             consumer.wait_running(2)
             line = stack.enter_context(Proxy(servers.primary.port))

@@ -10,11 +10,16 @@ class SupportConfig(AppConfig):
     name = "tests.support"
 
     def ready(self) -> None:
-        _put_clock_ahead(float(os.environ.get("TEST_CLOCK_AHEAD", "0")))
-        if "TEST_RECORD" in os.environ:
-            from tests.support import receivers  # noqa: PLC0415 -- needs a loaded app registry
+        prepare_process()
 
-            receivers.connect(os.environ["TEST_RECORD"])
+
+def prepare_process() -> None:
+    """Do what the environment of a test's process asks for."""
+    _put_clock_ahead(float(os.environ.get("TEST_CLOCK_AHEAD", "0")))
+    if "TEST_RECORD" in os.environ:
+        from tests.support import receivers  # noqa: PLC0415 -- needs a loaded app registry
+
+        receivers.connect(os.environ["TEST_RECORD"])
 
 
 def _put_clock_ahead(seconds: float) -> None:

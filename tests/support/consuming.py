@@ -14,9 +14,13 @@ from typing import Any, NamedTuple, Self
 import psutil
 
 from tests.support.events import TOPIC
+from tests.support.forked import ForkedProcess
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
+
+# Settings that Django, or an application, reads while it loads.
+_READ_BY_DJANGO = {"DATABASES", "INSTALLED_APPS"}
 
 
 class Handled(NamedTuple):
@@ -41,6 +45,8 @@ class ConsumerProcess:
         python: the interpreter, if not this one.
         within: a command that runs another one as its only child, which comes behind it; none to do without.
         environment: more of it.
+        starts: whether a new interpreter runs it from its first line on. Without, it is forked from one that has loaded
+            Django, unless another interpreter or a command around it is wanted.
         extra: the keys of ``--extra``.
     """
 
@@ -55,25 +61,34 @@ class ConsumerProcess:
         python: str = sys.executable,
         within: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        starts: bool = False,
         **extra: Any,
     ) -> None:
         self.record = directory / "handled"
         self.log_path = directory / f"consumer-{len(list(directory.glob('consumer-*')))}.log"
+        self.log_path.touch()
+        self._is_within = bool(within)
+        command = ["consume_events", "-t", TOPIC, "-g", group, "--extra", json.dumps(extra)]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("EVENT_BUS_")}
+        environment = {**inherited, **(environment or {}), "TEST_RECORD": str(self.record)}
+        settings = {"EVENT_BUS_REDIS_CONNECTION_URL": url, "EVENT_BUS_TOPIC_PREFIX": prefix, **(settings or {})}
+        self.process: subprocess.Popen[bytes] | ForkedProcess
+        if starts or within or python != sys.executable or not _READ_BY_DJANGO.isdisjoint(settings):
+            self.process = self._started([*within, python, "manage.py", *command], environment, settings)
+        else:
+            self.process = ForkedProcess(command, environment=environment, settings=settings, output=self.log_path)
+
+    def _started(
+        self, command: list[str], environment: Mapping[str, str], settings: Mapping[str, Any]
+    ) -> subprocess.Popen[bytes]:
         environment = {
-            **inherited,
-            **(environment or {}),
+            **environment,
             "DJANGO_SETTINGS_MODULE": "tests.settings",
-            "TEST_URL": url,
-            "TEST_RECORD": str(self.record),
-            "TEST_SETTINGS": json.dumps({"EVENT_BUS_TOPIC_PREFIX": prefix, **(settings or {})}),
+            "TEST_SETTINGS": json.dumps(settings),
             "PYTHONFAULTHANDLER": "1",
         }
-        self._is_within = bool(within)
-        consume = [python, "manage.py", "consume_events", "-t", TOPIC, "-g", group, "--extra", json.dumps(extra)]
-        command = [*within, *consume]
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
     def __enter__(self) -> Self:
         return self
