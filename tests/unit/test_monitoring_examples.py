@@ -131,6 +131,7 @@ def test_the_dashboard_is_in_order() -> None:
     assert used == declared
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool of Prometheus is not installed")
 @pytest.mark.parametrize("command", [["check", "rules", "rules.yml"], ["test", "rules", "rules.test.yml"]])
 def test_prometheus_takes_the_rules(command: list[str]) -> None:
