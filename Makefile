@@ -4,6 +4,9 @@
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
+# Hundreds of interpreters that tests start would each compile the whole tree anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # An active virtualenv is used as it is; otherwise one is made here with $(PYTHON).
 PYTHON ?= python3
 VENV := $(or $(VIRTUAL_ENV),$(CURDIR)/.venv)
@@ -46,7 +49,7 @@ $(STAMP): setup.py pyproject.toml requirements/dev.txt | $(PY)
 	@$(PY) -c '$(NEEDED)'
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip --upgrade >/dev/null
 	@echo "installing what is pinned in requirements/dev.txt (once, and again when it changes)"
-	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PY) -m devtools.installation requirements/dev.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --editable .
 	@touch "$@"
 
@@ -70,9 +73,22 @@ upgrade: $(STAMP) ## pin the newest versions in requirements/*.txt
 demo: $(STAMP) ## watch four workers handle 2,000 events while one of them is killed
 	@$(PY) -m devtools.demo
 
+# How many tests run at once: `make test PROCESSES=2`. tests/conftest.py says what is right for a machine.
+PROCESSES ?= auto
+PYTEST = $(PY) -m pytest -n $(PROCESSES) --dist worksteal
+
 .PHONY: test
-test: $(STAMP) ## run all tests in parallel, against servers of their own
-	$(PY) -m pytest -n auto
+test: $(STAMP) ## run the tests in parallel, against servers of their own
+	$(PYTEST) -m "not slow"
+
+.PHONY: test-slow
+test-slow: $(STAMP) ## run those that take minutes, several hosts, failovers or environments of their own
+	$(PYTEST) -m slow
+
+# With SERVER=/usr/bin/redis-server, for instance.
+.PHONY: test-server
+test-server: $(STAMP) ## run the tests of what a server keeps, counts and refuses on the program SERVER
+	EVENT_BUS_REDIS_SERVER_BINARY=$(SERVER) $(PYTEST) -m server
 
 .PHONY: test-all
 test-all: $(STAMP) ## run the tests on every supported Python, Django and redis-py (tox)
@@ -106,7 +122,7 @@ fuzz: $(STAMP) .fuzz/installed ## search for bytes that do harm, for SECONDS (de
 .PHONY: coverage
 coverage: $(STAMP) ## run the tests and report the lines they do not reach, in child processes too
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -n auto
+	$(PY) -m coverage run -m pytest -n $(PROCESSES) --dist worksteal
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
