@@ -3,13 +3,14 @@
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import django
 import hypothesis
+import psutil
 import pytest
 import redis
 from django.test import override_settings
@@ -27,6 +28,27 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 EXTERNAL_URL = os.environ.pop("EVENT_BUS_REDIS_CONNECTION_URL", None)
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
+
+# A test waits for most of its time. Four at once keep a processor busy.
+TESTS_PER_PROCESSOR = 4
+
+# Bytes of a test process with its servers and consumers.
+MEMORY_PER_TEST = 512 * 1024 * 1024
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many tests run at once with ``pytest -n auto``: as many as processors and memory are enough for."""
+    by_memory = psutil.virtual_memory().available // MEMORY_PER_TEST
+    return max(1, min(TESTS_PER_PROCESSOR * len(os.sched_getaffinity(0)), by_memory))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Take a test that is skipped for a failed one where all that tests need is there, as TESTS_SKIP_NOTHING says."""
+    report = yield
+    if report.skipped and "TESTS_SKIP_NOTHING" in os.environ:
+        report.outcome = "failed"
+    return report
 
 
 @pytest.fixture(scope="session")

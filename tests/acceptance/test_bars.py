@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from tests.chaos.bars import killed_server, killed_workers
 from tests.support.events import add_logins
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 
 def test_workers_killed_all_the_time_cost_a_repeat_each_at_the_most(tmp_path: Path) -> None:

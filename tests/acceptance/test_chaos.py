@@ -7,6 +7,8 @@ import pytest
 from tests.chaos.engine import Run
 from tests.chaos.plan import Plan
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "plan",

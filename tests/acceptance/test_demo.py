@@ -69,6 +69,7 @@ def servers(directory: Path) -> list[int]:
     ]
 
 
+@pytest.mark.slow
 def test_the_demo_handles_every_event_although_a_worker_is_killed(tmp_path: Path) -> None:
     """The demo ends with status 0, with 2,000 events handled and a worker replaced, in 80 columns; nothing is left."""
     with demo(tmp_path) as process:
@@ -96,6 +97,7 @@ def shape(text: str) -> list[str]:
     return sorted(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_demo_leaves_nothing_behind(
     tmp_path: Path, own_server: EmbeddedServer, number: signal.Signals, status: int
@@ -112,6 +114,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(
     nothing_is_left(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_demo_leaves_no_process_behind(tmp_path: Path) -> None:
     """When the demo is killed, its server, its consumer and the workers die too."""
     with demo(tmp_path) as process:
@@ -127,6 +130,7 @@ def test_a_killed_demo_leaves_no_process_behind(tmp_path: Path) -> None:
     nothing_is_left(tmp_path, but_files=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "said"),
     [("localhost:6379", "setting EVENT_BUS_REDIS_CONNECTION_URL"), ("redis://:hush@127.0.0.1:1/", "no server answers")],

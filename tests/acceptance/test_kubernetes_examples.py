@@ -21,7 +21,7 @@ from tests.support.http import answered, free_port
 from tests.support.waiting import wait_until
 
 # The first test in a run may have to wait for the installation.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.one_version]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 FILES = sorted([*(EXAMPLES / "kubernetes").glob("*.yaml"), *(EXAMPLES / "keda").glob("*.yaml")])
 WORKLOADS = {

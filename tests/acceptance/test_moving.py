@@ -12,7 +12,7 @@ from tests.acceptance.service import ConsumerProcess, Event, Service
 from tests.support.waiting import wait_until
 
 # The first test in a run may have to wait for the installation.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.one_version]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 LOGIN = "org.openedx.learning.auth.session.login.completed.v1"
 TOPIC = "all"

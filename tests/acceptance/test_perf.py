@@ -13,6 +13,8 @@ from perf.rates import added_to_stream, handled_by_group
 from perf.scenario import Bar, all_scenarios
 from tests.acceptance.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_scenario_runs_from_end_to_end(tmp_path: Path) -> None:
     """``python -m perf`` measures a worker of a pool and keeps every value, with what and where it was measured."""

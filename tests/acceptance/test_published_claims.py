@@ -10,7 +10,7 @@ from tests.acceptance.service import Service
 from tests.support.waiting import wait_until
 
 # The first test in a run may have to wait for the installation.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.one_version]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 
 def test_what_its_handler_fails_with_is_acknowledged(theirs: Service, client: redis.Redis, prefix: str) -> None:

@@ -16,7 +16,7 @@ from tests.acceptance.service import Event, Service, events_of_every_signal, mat
 from tests.support.waiting import wait_until
 
 # The first test in a run may have to wait for the installation.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 FIELDS = [b"type", b"id", b"source", b"time", b"minorversion", b"sourcehost", b"sourcelib", b"event_data"]
 

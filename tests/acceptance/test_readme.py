@@ -16,7 +16,7 @@ from tests.support.pages import Terminal, blocks_of
 from tests.support.waiting import wait_until
 
 # The first test in a run may have to wait for the installation.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.one_version]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 TRIALS = "docs/how-to/try-it-on-one-machine.rst"
 

@@ -15,7 +15,7 @@ from edx_event_bus_redis.internal.options import load_consumer_settings
 from tests.acceptance.manifests import EXAMPLES, Command, check_pod_of_a_pool, manifests
 
 # The first test in a run may have to wait for the installation.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.one_version]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 NAME = "event_bus_redis"
 PLUGIN = EXAMPLES / "tutor" / f"{NAME}.py"

@@ -14,7 +14,7 @@ from tests.support.pages import Block, Terminal, blocks_of
 from tests.support.waiting import wait_until
 
 # The first test in a run may have to wait for the installation.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.one_version]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 PAGE = "docs/tutorial.rst"
 URL = "redis://:password@localhost:6379/"

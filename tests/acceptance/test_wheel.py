@@ -10,7 +10,7 @@ from tests.acceptance.conftest import Wheel
 from tests.acceptance.service import Event, Service
 
 # The first test in a run may have to wait for the installation.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 LOGIN = "org.openedx.learning.auth.session.login.completed.v1"
 VERSION = edx_event_bus_redis.__version__

@@ -24,6 +24,8 @@ from tests.support.consuming import ROOT, ConsumerProcess
 from tests.support.events import SIGNAL, TOPIC, add_logins, login_data
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.server
+
 PREFIX = "dev"
 STREAM = f"{PREFIX}-{TOPIC}"
 

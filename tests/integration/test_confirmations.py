@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 NOT_CONFIRMED = "did not confirm in time"
 CONFIRMED_AGAIN = "Replicas confirm again"
 
-pytestmark = pytest.mark.usefixtures("one_replica")
+pytestmark = [pytest.mark.usefixtures("one_replica"), pytest.mark.server, pytest.mark.one_version]
 
 
 @pytest.fixture

@@ -3,10 +3,13 @@
 from typing import Any
 
 import psutil
+import pytest
 import redis
 
 from tests.support.events import add_logins
 from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
 
 
 def cursor(client: redis.Redis, stream_name: str) -> bytes:

@@ -14,6 +14,8 @@ from edx_event_bus_redis.internal.stream import Stream
 from tests.support.ledgers import records_of
 from tests.support.reading import add_entries, make_group, take_over_of
 
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
+
 KNOWN = Known(pending=10, unread=20, oldest=(1, 0))
 
 

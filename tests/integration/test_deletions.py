@@ -13,6 +13,8 @@ from edx_event_bus_redis.internal.stream import Stream
 from tests.support.ledgers import records_of
 from tests.support.reading import add_entries, make_group, reader_of
 
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
+
 
 class Scene:
     """A group of three readers, and what is known of its entries."""

@@ -29,7 +29,7 @@ from tests.support.hosts import Host, handled_by, why_not_apart
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.one_version
+pytestmark = pytest.mark.slow
 
 DEPLOYMENTS = 100
 PODS = 2

@@ -30,6 +30,8 @@ from tests.support.reading import add_entries, make_group, take_over_of
 from tests.support.troubles import BOTH, NAMES, looks, nothing_pending
 from tests.support.waiting import wait_until
 
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
+
 
 def destroy_group(client: redis.Redis, stream: str) -> None:
     client.xgroup_destroy(stream, "group")

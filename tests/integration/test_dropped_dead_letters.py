@@ -23,6 +23,8 @@ from tests.support.ledgers import records_of
 from tests.support.reading import make_group
 from tests.support.waiting import wait_until
 
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
+
 
 @pytest.fixture
 def stream(url: str, client: redis.Redis, stream_name: str) -> Iterator[Stream]:

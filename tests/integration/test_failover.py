@@ -21,7 +21,7 @@ from tests.support.sentinels import watched
 from tests.support.troubles import looks, nothing_pending
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.one_version
+pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 
 def all_is_handled(consumer: ConsumerProcess, server: EmbeddedServer, stream_name: str) -> set[str]:

@@ -27,6 +27,8 @@ from tests.support.reading import add_entries
 from tests.support.troubles import looks, nothing_pending
 from tests.support.waiting import wait_until
 
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
+
 # Entries in the stream before a test does something, of which the group has read so many.
 ADDED, READ = 20, 10
 

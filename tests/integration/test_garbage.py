@@ -10,6 +10,8 @@ from tests.support.dead_letters import dead_letters
 from tests.support.events import add_logins, login_fields
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.one_version
+
 DELIVERED_AGAIN = {"again_origin": "1-1", "again_failures": "0", "again_history": ""}
 
 STRANGE_ENTRIES = {

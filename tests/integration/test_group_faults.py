@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import redis
 
 from devtools.server import EmbeddedServer
@@ -10,6 +11,8 @@ from tests.support.consuming import ConsumerProcess
 from tests.support.events import add_logins
 from tests.support.troubles import BOTH, NAMES, fault_is_said_once, nothing_pending, said
 from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
 
 
 @BOTH

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import psutil
+import pytest
 import redis
 
 from edx_event_bus_redis.internal.client import Clients
@@ -15,6 +16,8 @@ from edx_event_bus_redis.internal.survey import Survey
 from tests.support.consuming import ConsumerProcess
 from tests.support.events import TOPIC, add_logins
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.one_version
 
 
 def pool_status(url: str, prefix: str) -> PoolStatus:

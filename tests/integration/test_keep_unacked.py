@@ -33,6 +33,8 @@ from tests.support.consuming import ConsumerProcess
 from tests.support.events import SIGNAL, TOPIC, add_logins, login_data
 from tests.support.waiting import wait_until
 
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
+
 ROOT = Path(__file__).parent.parent.parent
 
 PAGE = ROOT / "docs" / "how-to" / "keep-what-is-unread.rst"

@@ -9,6 +9,8 @@ from tests.support.events import add_logins
 from tests.support.http import answered, free_port, metrics
 from tests.support.waiting import wait_until
 
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
+
 
 @pytest.fixture
 def port(consume: Any, client: redis.Redis, stream_name: str) -> int:

@@ -26,6 +26,8 @@ from tests.support.reading import add_entries, make_group, reader_of
 from tests.support.troubles import looks
 from tests.support.waiting import wait_until
 
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
+
 BOTH = pytest.mark.parametrize("workers", [None, 2])
 
 

@@ -5,12 +5,15 @@ import signal
 from typing import Any
 
 import psutil
+import pytest
 import redis
 
 from devtools.server import EmbeddedServer
 from tests.support.consuming import ConsumerProcess
 from tests.support.events import add_logins, login_fields
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.one_version
 
 LONG = 3_600_000
 

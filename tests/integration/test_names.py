@@ -11,6 +11,8 @@ from devtools.server import EmbeddedServer
 from tests.support.events import add_logins
 from tests.support.waiting import wait_until
 
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
+
 HOST = socket.gethostname()
 
 

@@ -20,6 +20,8 @@ from tests.support.dead_letters import dead_letters
 from tests.support.events import add_batch, add_logins
 from tests.support.waiting import wait_until
 
+pytestmark = [pytest.mark.server, pytest.mark.one_version]
+
 
 def buried(client: redis.Redis, stream_name: str, count: int = 1) -> Any:
     def enough() -> Any:

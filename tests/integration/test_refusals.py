@@ -18,6 +18,8 @@ from tests.support.events import add_logins
 from tests.support.troubles import BOTH, NAMES, ends, fault_is_said_once, nothing_pending, said, wait_refused, wait_said
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.server
+
 
 def waiting_event(client: redis.Redis, stream_name: str, go: Path, order: str, consumer: ConsumerProcess) -> str:
     """Add an event whose handler waits for a file and then obeys; return its id when it has begun."""

@@ -11,6 +11,8 @@ from tests.support.events import add_logins, login_fields
 from tests.support.receivers import SECRET
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.server
+
 
 @pytest.mark.parametrize("workers", [None, 2])
 def test_an_event_is_tried_again_while_others_go_on(

@@ -17,6 +17,8 @@ from tests.support.proxy import Proxy
 from tests.support.troubles import fault_is_said_once, nothing_pending, said
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.one_version
+
 
 def client_of(url: str, **options: str) -> redis.Redis:
     query = "&".join(f"{name}={value}" for name, value in options.items())

@@ -24,6 +24,8 @@ from tests.support.sentinels import SERVICE, SentinelServer, Watched, watched
 from tests.support.troubles import nothing_pending
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.server
+
 PASSWORD = "hunter2"
 
 

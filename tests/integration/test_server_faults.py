@@ -4,10 +4,14 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from devtools.server import EmbeddedServer
 from tests.support.events import add_logins
 from tests.support.troubles import BOTH, NAMES, fault_is_said_once, nothing_pending, said
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.server
 
 
 @BOTH

@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 
 PLACE = f"{TOPIC}/group"
 
-pytestmark = pytest.mark.usefixtures("bus_settings")
+pytestmark = [pytest.mark.usefixtures("bus_settings"), pytest.mark.server]
 
 
 def check(*arguments: str, seconds: str = "0.05") -> tuple[int, str]:

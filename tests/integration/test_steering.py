@@ -6,10 +6,13 @@ import time
 from collections import Counter
 from typing import Any
 
+import pytest
 import redis
 
 from tests.support.events import add_batch, add_logins
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.one_version
 
 
 def pending(client: redis.Redis, stream: str) -> int:
@@ -177,6 +180,7 @@ def test_the_log_says_where_all_processes_are(consume: Any, client: redis.Redis,
     assert pool.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_pool_grows_with_its_backlog_and_shrinks_when_it_is_idle(
     consume: Any, client: redis.Redis, stream_name: str
 ) -> None:
