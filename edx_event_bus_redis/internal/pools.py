@@ -118,11 +118,12 @@ class Pools:
             token, why = "", "it has shown no sign of life"
         with translated_errors():
             keys = [pool_key(self._stream, self._group, name), self._registry]
-            ended = bool(self._end(keys=keys, args=[name, token, "gone"]))
+            is_gone, is_first = self._end(keys=keys, args=[name, token, "gone"])
         self._missing.pop(name, None)
-        if ended:
+        # Only who has marked it says so. The others act on it, too.
+        if is_first:
             POOL_IS_GONE.log(logger, gone=name, group=self._group, stream=self._stream, why=why)
-        return ended
+        return bool(is_gone)
 
 
 def _text(raw: bytes) -> str | None:

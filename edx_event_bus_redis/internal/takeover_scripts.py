@@ -47,14 +47,16 @@ return {1, 1, now}
 """
 
 # Ends a lease: of the pool that leaves, which has stopped then; of a dead one, or (with no token) one that has run out,
-# which are gone.
+# which are gone. Several pools may find one dead at once: the first of them marks it as gone.
 # KEYS: pool, pools. ARGV: name of the pool, token or '', 'stopped' or 'gone'.
+# Returns whether nobody holds the name any more; whether this call has marked the pool.
 END = """
 local holder = redis.call('HGET', KEYS[1], 'token')
-if holder and holder ~= ARGV[2] then return 0 end
+if holder and holder ~= ARGV[2] then return {0, 0} end
 redis.call('DEL', KEYS[1])
+if ARGV[3] == 'gone' and redis.call('HGET', KEYS[2], ARGV[1]) ~= 'alive' then return {1, 0} end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
-return 1
+return {1, 1}
 """
 
 # Which consumers have departed: shards that our own pool does not have any more, and those of pools that are gone.
