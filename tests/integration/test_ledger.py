@@ -532,6 +532,7 @@ def test_a_flush_has_lost_what_waited_for_its_retry(consume: Any, own_server: Em
     wait_until(lambda: "retry 4 of 10" in pool.log, what="it has failed four times")
     ((failed, _),) = client.xrange(stream_name)
     pool.wait_handled(len(add_logins(client, stream_name, 20)))
+    wait_until(lambda: client.xpending(stream_name, "group")["pending"] == 0, what="all are acknowledged")
     seen = looks(client)
     wait_until(lambda: looks(client) >= seen + 2, what="the monitor has looked")
     client.flushall()
