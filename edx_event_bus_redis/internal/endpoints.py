@@ -58,13 +58,17 @@ class Endpoints:
         port: its number.
         answers: what answers to which path. Called in the thread; one that fails is logged and answered with 500.
         pool: name of the pool that answers, for the log.
+        seconds: that a client has from its connection to the last byte of the answer.
     """
 
-    def __init__(self, host: str, port: int, answers: Mapping[str, Callable[[], Answer]], pool: str) -> None:
+    def __init__(
+        self, host: str, port: int, answers: Mapping[str, Callable[[], Answer]], pool: str, seconds: float = _SECONDS
+    ) -> None:
         self._host = host
         self._port = port
         self._answers = answers
         self._pool = pool
+        self._seconds = seconds
         self._said: set[str] = set()
 
     def start(self) -> None:
@@ -83,7 +87,7 @@ class Endpoints:
                 with self._listen() as listener:
                     self._said.clear()
                     ANSWERS.log(logger, pool=self._pool, port=self._port, host=self._host)
-                    _Server(listener, self._answer).serve()
+                    _Server(listener, self._answer, self._seconds).serve()
             except OSError as error:
                 self._say_once(str(error))
             except Exception:  # noqa: BLE001 -- the line has the traceback
@@ -132,9 +136,9 @@ class Endpoints:
 class _Connection:
     """A client and what was read from it; after that, what is left to be sent to it."""
 
-    def __init__(self, client: socket.socket) -> None:
+    def __init__(self, client: socket.socket, seconds: float) -> None:
         self.client = client
-        self.deadline = time.monotonic() + _SECONDS
+        self.deadline = time.monotonic() + seconds
         self.read = bytearray()
         self.unsent = memoryview(b"")
         self.answered = False
@@ -143,9 +147,10 @@ class _Connection:
 class _Server:
     """Serves the clients of one listening socket, one step at a time for each."""
 
-    def __init__(self, listener: socket.socket, answer: Callable[[bytes], Answer]) -> None:
+    def __init__(self, listener: socket.socket, answer: Callable[[bytes], Answer], seconds: float) -> None:
         self._listener = listener
         self._answer = answer
+        self._seconds = seconds
         self._selector = selectors.DefaultSelector()
         # The oldest first, which is also the one whose time is over first, but for those that were answered.
         self._connections: dict[int, _Connection] = {}
@@ -186,7 +191,7 @@ class _Server:
         client.setblocking(False)
         if len(self._connections) >= _MOST_CONNECTIONS:
             self._close(next(iter(self._connections.values())))
-        connection = self._connections[client.fileno()] = _Connection(client)
+        connection = self._connections[client.fileno()] = _Connection(client, self._seconds)
         self._selector.register(client, selectors.EVENT_READ, connection)
 
     def _go_on(self, connection: _Connection) -> None:

@@ -1,8 +1,7 @@
 """The HTTP server of the monitor, in a process of its own: it answers, and nobody can hold it up."""
 
+import re
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,46 +10,18 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.consuming import ROOT
+from tests.support.answering import ServerProcess
 from tests.support.http import answered, ask, connections_of, free_port
 from tests.support.waiting import wait_until
-
-PROGRAM = """
-import logging, signal, sys
-from edx_event_bus_redis.internal.endpoints import Answer, Endpoints
-logging.basicConfig(level="INFO", stream=sys.stdout)
-answers = {
-    "/hello": lambda: Answer(200, "text/plain", b"hello"),
-    "/large": lambda: Answer(200, "text/plain", b"x" * 20_000_000),
-    "/fail": lambda: 1 / 0,
-}
-Endpoints(sys.argv[1], int(sys.argv[2]), answers, "c1").start()
-signal.pause()
-"""
-
-
-class ServerProcess:
-    def __init__(self, host: str, port: int, log: Path) -> None:
-        self.port = port
-        self.log_path = log
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, host, str(port)], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
-            )
-
-    @property
-    def log(self) -> str:
-        return self.log_path.read_text()
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     with ExitStack() as stack:
 
-        def begin(host: str = "127.0.0.1", port: int = 0) -> ServerProcess:
-            server = ServerProcess(host, port or free_port(), tmp_path / "log")
-            stack.enter_context(server.process)
-            stack.callback(server.process.kill)
+        def begin(host: str = "127.0.0.1", port: int = 0, **limits: float) -> ServerProcess:
+            server = ServerProcess(host, port or free_port(), tmp_path / "log", **limits)
+            stack.callback(server.kill)
             return server
 
         yield begin
@@ -58,9 +29,13 @@ def start(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
 
 @pytest.fixture
 def port(start: Callable[..., ServerProcess]) -> int:
-    server = start()
+    return answering(start()).port
+
+
+def answering(server: ServerProcess) -> ServerProcess:
+    """Wait until the server answers."""
     wait_until(lambda: answered(server.port, "/hello"), what="it answers")
-    return server.port
+    return server
 
 
 def talk(port: int, sent: bytes) -> bytes:
@@ -130,8 +105,7 @@ def test_what_is_no_request_is_refused(port: int, sent: bytes, expected: int) ->
 
 def test_an_answer_that_fails_is_500(start: Callable[..., ServerProcess]) -> None:
     """An error in an answer is logged and answered, and the next request is answered as before."""
-    server = start()
-    wait_until(lambda: answered(server.port, "/hello"), what="it answers")
+    server = answering(start())
 
     assert ask(server.port, "/fail").status == 500
 
@@ -150,9 +124,10 @@ def test_nobody_waits_for_a_slow_client(port: int) -> None:
             assert ask(port, "/hello").body == "hello"
 
 
-def test_a_slow_client_is_closed_in_the_end(port: int) -> None:
-    """Who does not get its request across in some seconds is closed without an answer, however lively it is."""
-    with socket.create_connection(("127.0.0.1", port)) as client:
+def test_a_slow_client_is_closed_in_the_end(start: Callable[..., ServerProcess]) -> None:
+    """Who does not get its request across in time is closed without an answer, however lively it is."""
+    server = answering(start(seconds=1.0))
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(b"GET /hello HTTP/1.1\r\n")
         client.settimeout(0.05)
 
@@ -168,27 +143,27 @@ def test_a_slow_client_is_closed_in_the_end(port: int) -> None:
         wait_until(is_closed, what="it is closed")
 
 
-def test_who_does_not_read_its_answer_is_closed_in_the_end(port: int) -> None:
+def test_who_does_not_read_its_answer_is_closed_in_the_end(start: Callable[..., ServerProcess]) -> None:
     """An answer that is not read is not kept for ever."""
-    with socket.create_connection(("127.0.0.1", port)) as client:
+    server = answering(start(seconds=1.0))
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(b"GET /large HTTP/1.1\r\n\r\n")
-        process = listening_process(port)
-        wait_until(lambda: len(established(process)) == 1, what="it is there")
+        assert client.recv(1) == b"H"
 
-        wait_until(lambda: not established(process), what="it is gone")
+        wait_until(lambda: not established(server), what="it is gone")
 
         assert len(everything(client)) < 20_000_000
 
 
-def test_more_clients_than_there_is_room_for_close_the_oldest(port: int) -> None:
+def test_more_clients_than_there_is_room_for_close_the_oldest(start: Callable[..., ServerProcess]) -> None:
     """However many connections somebody holds open, the next one is answered, and the oldest are not kept."""
+    server = answering(start())
     with ExitStack() as stack:
-        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(100)]
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(100)]
 
-        assert ask(port, "/hello").body == "hello"
+        assert ask(server.port, "/hello").body == "hello"
 
-        process = listening_process(port)
-        assert len(established(process)) <= 32
+        assert len(established(server)) <= 32
         clients[-1].sendall(b"GET /hello HTTP/1.1\r\n\r\n")
         assert status(everything(clients[-1])) == 200
 
@@ -205,9 +180,9 @@ def test_a_port_that_is_taken_is_said_once_and_tried_again(start: Callable[..., 
         other.listen()
         server = start(port=other.getsockname()[1])
         wait_until(lambda: "cannot answer" in server.log, what="it is said")
-        before = sleeps(server.process.pid)
-        wait_until(lambda: sleeps(server.process.pid) >= before + 2, what="it was tried again")
-    wait_until(lambda: answered(server.port, "/hello"), what="it answers")
+        before = sleeps(server.pid)
+        wait_until(lambda: sleeps(server.pid) >= before + 2, what="it was tried again")
+    answering(server)
 
     (line,) = [line for line in server.log.splitlines() if "cannot answer" in line]
     assert f"Pool c1 cannot answer to HTTP on port {server.port} of 127.0.0.1, goes on without, and tries again" in line
@@ -224,34 +199,25 @@ def test_an_address_that_is_not_here_is_said(start: Callable[..., ServerProcess]
 
 def test_the_port_can_be_had_again_at_once(start: Callable[..., ServerProcess]) -> None:
     """Who comes after a process that was killed, with connections of it still in the system, has the port."""
-    first = start()
-    wait_until(lambda: answered(first.port, "/hello"), what="it answers")
+    first = answering(start())
     # The end of the connection came from the server, so that the system keeps it on that side for a minute.
     assert talk(first.port, b"GET /hello HTTP/1.1\r\n\r\n").endswith(b"hello")
-    first.process.kill()
-    first.process.wait()
+    first.kill()
 
-    second = start(port=first.port)
+    second = answering(start(port=first.port))
 
-    wait_until(lambda: answered(second.port, "/hello"), what="it answers")
     assert "cannot answer" not in second.log
 
 
 def test_signals_are_for_the_main_thread(start: Callable[..., ServerProcess]) -> None:
     """The thread that answers takes no signal that the main thread waits for."""
-    server = start()
-    wait_until(lambda: answered(server.port, "/hello"), what="it answers")
+    server = answering(start())
 
-    for task in Path(f"/proc/{server.process.pid}/task").iterdir():
-        if task.name != str(server.process.pid):
-            blocked = int(
-                next(line for line in (task / "status").read_text().splitlines() if line.startswith("SigBlk")).split()[
-                    1
-                ],
-                16,
-            )
+    for task in Path(f"/proc/{server.pid}/task").iterdir():
+        if task.name != str(server.pid):
+            (blocked,) = re.findall(r"^SigBlk:\s+(\w+)$", (task / "status").read_text(), re.MULTILINE)
             # SIGTERM, SIGINT and SIGUSR1.
-            assert all(blocked & 1 << number - 1 for number in (15, 2, 10))
+            assert all(int(blocked, 16) & 1 << number - 1 for number in (15, 2, 10))
 
 
 def sleeps(pid: int) -> int:
@@ -261,14 +227,5 @@ def sleeps(pid: int) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
 
 
-def listening_process(port: int) -> psutil.Process:
-    (process,) = [
-        child
-        for child in psutil.Process().children()
-        if any(each.laddr.port == port and each.status == psutil.CONN_LISTEN for each in connections_of(child))
-    ]
-    return process
-
-
-def established(process: psutil.Process) -> list[Any]:
-    return [each for each in connections_of(process) if each.status == psutil.CONN_ESTABLISHED]
+def established(server: ServerProcess) -> list[Any]:
+    return [each for each in connections_of(psutil.Process(server.pid)) if each.status == psutil.CONN_ESTABLISHED]
