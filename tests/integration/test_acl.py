@@ -20,7 +20,8 @@ from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.private import GroupStore
 from edx_event_bus_redis.internal.producer import RedisEventProducer
 from tests.support.clusters import cluster
-from tests.support.consuming import ROOT, ConsumerProcess
+from tests.support.commands import ROOT
+from tests.support.consuming import ConsumerProcess
 from tests.support.events import SIGNAL, TOPIC, add_logins, login_data
 from tests.support.waiting import wait_until
 

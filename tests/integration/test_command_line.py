@@ -1,26 +1,15 @@
 """Options and settings through the real command line: exit statuses and what stderr says."""
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from tests.support.consuming import ROOT
+from tests.support.commands import manage
 
 
-def run(*arguments: str, settings: dict[str, Any] | None = None, url: str | None = "redis://127.0.0.1:1/") -> Any:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("EVENT_BUS_")}
-    settings = {"EVENT_BUS_REDIS_CONNECTION_URL": url, **(settings or {})}
-    environment |= {"DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_SETTINGS": json.dumps(settings)}
-    command = [sys.executable, "manage.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
-def consume(extra: Any, **arguments: Any) -> Any:
-    return run("consume_events", "-t", "topic", "-g", "group", "--extra", json.dumps(extra), **arguments)
+def consume(extra: Any, **settings: Any) -> Any:
+    return manage("consume_events", "-t", "topic", "-g", "group", "--extra", json.dumps(extra), **settings)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +50,7 @@ def test_a_bad_extra_key_is_status_2_and_one_line(extra: Any, said: str) -> None
 )
 def test_a_bad_setting_is_status_2_and_one_line(settings: dict[str, Any], said: str) -> None:
     """The same for settings; no password is told."""
-    done = consume({"consumer_name": "c1"}, settings=settings)
+    done = consume({"consumer_name": "c1"}, **settings)
 
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -113,7 +102,7 @@ def test_a_url_that_cannot_work_is_status_2(own_server: Any, query: str) -> None
 
 def test_an_extra_key_named_self_is_unknown_like_any_other() -> None:
     """No key of --extra gets in the way of Python's own names."""
-    done = consume({"consumer_name": "c1", "self": 1})
+    done = consume({"consumer_name": "c1", "self": 1}, starts=True)
 
     assert done.returncode == 2
     assert "--extra key 'self' is unknown" in done.stderr
@@ -121,7 +110,7 @@ def test_an_extra_key_named_self_is_unknown_like_any_other() -> None:
 
 def test_disabled_consumers_leave_with_status_0() -> None:
     """The emergency switch ends a consumer at its start, whatever its options are."""
-    done = consume({"no": "sense"}, settings={"EVENT_BUS_REDIS_CONSUMERS_ENABLED": False})
+    done = consume({"no": "sense"}, starts=True, EVENT_BUS_REDIS_CONSUMERS_ENABLED=False)
 
     assert done.returncode == 0
     assert "Redis consumers not enabled, exiting." in done.stderr
@@ -129,7 +118,7 @@ def test_disabled_consumers_leave_with_status_0() -> None:
 
 def test_check_reports_a_bad_setting() -> None:
     """``manage.py check`` fails and names the setting."""
-    done = run("check", settings={"EVENT_BUS_REDIS_STREAM_MAX_LEN": -5})
+    done = manage("check", EVENT_BUS_REDIS_STREAM_MAX_LEN=-5)
 
     assert done.returncode == 1
     assert "setting EVENT_BUS_REDIS_STREAM_MAX_LEN is -5: expected a whole number from 1" in done.stderr
@@ -137,7 +126,7 @@ def test_check_reports_a_bad_setting() -> None:
 
 def test_check_is_content_with_good_settings() -> None:
     """``manage.py check`` has nothing to say about settings that work."""
-    done = run("check")
+    done = manage("check", starts=True)
 
     assert done.returncode == 0
     assert "no issues" in done.stdout

@@ -1,14 +1,8 @@
 """The commands that ask Redis, while Redis or everything else is in trouble: one line says what, and how it ends."""
 
 import io
-import json
-import os
 import re
-import subprocess
-import sys
 import threading
-from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -16,22 +10,13 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from devtools.server import EmbeddedServer
+from tests.support.commands import manage
 from tests.support.events import TOPIC
 from tests.support.waiting import wait_until
-
-ROOT = Path(__file__).parent.parent.parent
 
 STATUS = ("event_bus_status",)
 DEAD_LETTERS = ("event_bus_dead_letters", "list", "-t", TOPIC, "-g", "group")
 EACH = pytest.mark.parametrize("command", [STATUS, DEAD_LETTERS], ids=["status", "dead_letters"])
-
-
-def run(*arguments: str, url: str, **settings: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process of its own."""
-    settings = {"EVENT_BUS_REDIS_CONNECTION_URL": url, "EVENT_BUS_TOPIC_PREFIX": "dev", **settings}
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_SETTINGS": json.dumps(settings)}
-    command = [sys.executable, str(ROOT / "manage.py"), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def complaint(*arguments: str, url: str, prefix: str = "dev") -> str:
@@ -68,7 +53,7 @@ def complaint(*arguments: str, url: str, prefix: str = "dev") -> str:
 )
 def test_a_server_that_is_not_there_is_named(command: tuple[str, ...], url: str, said: str) -> None:
     """One line on standard error says so and names host and port, no traceback and no password; the status is 1."""
-    done = run(*command, url=url)
+    done = manage(*command, url=url)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(rf"CommandError: {said}\n", done.stderr)
@@ -150,10 +135,10 @@ def test_nothing_but_redis_is_needed(
     postgres = {"ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": 1, "NAME": "x"}
     cache = {"BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache", "LOCATION": "127.0.0.1:1"}
 
-    done = run(
+    done = manage(
         *command,
         url=url,
-        EVENT_BUS_TOPIC_PREFIX=prefix,
+        prefix=prefix,
         DATABASES={"default": postgres},
         CACHES={"default": cache},
         EVENT_BUS_PRODUCER="no.such.Producer",

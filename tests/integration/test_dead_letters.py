@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -22,12 +21,11 @@ from edx_event_bus_redis.internal.letter import DeadLetter, encode_facts, parse_
 from edx_event_bus_redis.internal.message import Entry
 from edx_event_bus_redis.internal.names import group_key
 from edx_event_bus_redis.internal.private import GroupStore
+from tests.support.commands import manage, start
 from tests.support.dead_letters import dead_letters
 from tests.support.events import SIGNAL, TOPIC, add_logins, login_fields
 from tests.support.receivers import SECRET
 from tests.support.waiting import wait_until
-
-ROOT = Path(__file__).parent.parent.parent
 
 KEYS = [
     *("id", "entry_id", "event_id", "event_type", "cause", "deliveries", "consumer", "worker_exit"),
@@ -73,33 +71,22 @@ def listed(group: str = "group") -> list[dict[str, Any]]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / "manage.py"), "event_bus_dead_letters", *arguments]
+    return ["event_bus_dead_letters", *arguments, "-t", TOPIC, "-g", "group"]
 
 
-def environment(url: str, prefix: str, **settings: Any) -> dict[str, str]:
-    settings = {"EVENT_BUS_REDIS_CONNECTION_URL": url, "EVENT_BUS_TOPIC_PREFIX": prefix} | settings
-    return {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_SETTINGS": json.dumps(settings)}
+def begin(url: str, prefix: str, *arguments: str, **streams: int) -> subprocess.Popen[bytes]:
+    """Start the command with streams that may be terminals."""
+    environment = {"TERM": "xterm", "COLUMNS": "200"}
+    return start(*command(*arguments), url=url, prefix=prefix, environment=environment, starts=True, **streams)
 
 
 @pytest.fixture
 def run(url: str, prefix: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command in a process of its own, without a terminal."""
-
-    def start(*arguments: str, url: str = url) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(*arguments, "-t", TOPIC, "-g", "group"),
-            env=environment(url, prefix),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return start
+    return lambda *arguments, **how: manage(*command(*arguments), **{"url": url, "prefix": prefix} | how)
 
 
-pytestmark = pytest.mark.usefixtures("bus_settings")
+pytestmark = [pytest.mark.usefixtures("bus_settings"), pytest.mark.server]
 
 
 def test_where_there_are_none_the_list_is_empty(client: redis.Redis, stream_name: str) -> None:
@@ -361,12 +348,8 @@ def test_many_are_read_in_pages(bury: Bury, client: redis.Redis) -> None:
 def test_a_reader_may_leave(url: str, prefix: str, bury: Bury, form: str) -> None:
     """``list | head`` ends without a traceback."""
     bury(*[login_fields()] * 1500)
-    process = subprocess.Popen(
-        command("list", "-t", TOPIC, "-g", "group", *filter(None, [form])),
-        env=environment(url, prefix),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    arguments = ["list", *filter(None, [form])]
+    process = begin(url, prefix, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.readline()
@@ -441,12 +424,7 @@ def test_the_bar_leaves_json_alone(url: str, prefix: str, bury: Bury) -> None:
     """With --json a bar on the terminal is beside what is printed, which has nothing but the JSON."""
     bury(*[login_fields()] * 3)
     terminal, side = pty.openpty()
-    process = subprocess.Popen(
-        command("replay", "--all", "--json", "-t", TOPIC, "-g", "group"),
-        env={**environment(url, prefix), "TERM": "xterm", "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=side,
-    )
+    process = begin(url, prefix, "replay", "--all", "--json", stdout=subprocess.PIPE, stderr=side)
     os.close(side)
     shown = all_of(terminal)
 
@@ -457,13 +435,7 @@ def test_the_bar_leaves_json_alone(url: str, prefix: str, bury: Bury) -> None:
 
 def on_a_terminal(url: str, prefix: str, answer: bytes, *arguments: str) -> tuple[int, bytes]:
     terminal, side = pty.openpty()
-    process = subprocess.Popen(
-        command(*arguments, "-t", TOPIC, "-g", "group"),
-        env={**environment(url, prefix), "TERM": "xterm", "COLUMNS": "200"},
-        stdin=side,
-        stdout=side,
-        stderr=side,
-    )
+    process = begin(url, prefix, *arguments, stdin=side, stdout=side, stderr=side)
     os.close(side)
     os.write(terminal, answer)
     shown = all_of(terminal)
@@ -529,7 +501,7 @@ def test_a_server_that_is_not_there_is_told(url: str | None, expected: str) -> N
 
 def test_the_process_ends_with_one_line(run: Callable[..., Any]) -> None:
     """No traceback and no warning surround the line, and the exit status is 1."""
-    done = run("list", url="redis://:hush@127.0.0.1:1/")
+    done = run("list", url="redis://:hush@127.0.0.1:1/", starts=True)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"CommandError: Redis cannot be reached: .* \(redis://\*\*\*@127\.0\.0\.1:1/\)\n", done.stderr)

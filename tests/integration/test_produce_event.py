@@ -6,9 +6,7 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,10 +19,10 @@ from devtools.server import EmbeddedServer
 from edx_event_bus_redis.internal.codec import codec_for
 from edx_event_bus_redis.internal.message import encode_fields
 from edx_event_bus_redis.internal.producer import RedisEventProducer
+from tests.support.commands import manage, start
 from tests.support.events import SIGNAL, TOPIC
 from tests.support.waiting import wait_until
 
-ROOT = Path(__file__).parent.parent.parent
 LOGIN = "openedx_events.learning.signals.SESSION_LOGIN_COMPLETED"
 SKILLS = "openedx_events.learning.signals.XBLOCK_SKILL_VERIFIED"
 BLOCK = "block-v1:Example+CS50+2026+type@problem+block@one"
@@ -38,7 +36,7 @@ def login(**pii: Any) -> dict[str, Any]:
 
 def command(**options: Any) -> list[str]:
     options = {"signal": LOGIN, "topic": TOPIC, "key_field": "user.pii.username", "data": login()} | options
-    arguments = [sys.executable, str(ROOT / "manage.py"), "produce_event"]
+    arguments = ["produce_event"]
     for name, value in options.items():
         if value is not None:
             text = value if isinstance(value, str) else json.dumps(value)
@@ -48,27 +46,15 @@ def command(**options: Any) -> list[str]:
 
 def here(**options: Any) -> None:
     """Run the command line in this process, which spares the second that a new one takes to start."""
-    load_command_class("edx_event_bus_redis", "produce_event").run_from_argv(command(**options)[1:])
-
-
-def environment(url: str | None, prefix: str, **settings: Any) -> dict[str, str]:
-    settings = {"EVENT_BUS_REDIS_CONNECTION_URL": url, "EVENT_BUS_TOPIC_PREFIX": prefix} | settings
-    return {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_SETTINGS": json.dumps(settings)}
+    load_command_class("edx_event_bus_redis", "produce_event").run_from_argv(["manage.py", *command(**options)])
 
 
 @pytest.fixture
 def produce(url: str, prefix: str) -> Produce:
-    """Run the command; ``settings`` are Django settings, everything else is an option."""
+    """Run the command; ``how`` are keywords of ``manage``, everything else is an option."""
 
-    def run(settings: dict[str, Any] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(**options),
-            env=environment(**({"url": url, "prefix": prefix} | (settings or {}))),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def run(how: dict[str, Any] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+        return manage(*command(**options), **{"url": url, "prefix": prefix} | (how or {}))
 
     return run
 
@@ -141,9 +127,12 @@ def test_a_rate_is_kept(produce: Produce, client: redis.Redis, stream_name: str)
 def test_a_terminal_gets_a_progress_bar_below_the_log(url: str, prefix: str, client: redis.Redis) -> None:
     """On a terminal a bar shows how many of all are sent, and log lines scroll above it."""
     terminal, stderr = pty.openpty()
-    process = subprocess.Popen(
-        command(count="30", rate="30"),
-        env={**environment(url, prefix), "TERM": "xterm", "COLUMNS": "300"},
+    process = start(
+        *command(count="30", rate="30"),
+        url=url,
+        prefix=prefix,
+        environment={"TERM": "xterm", "COLUMNS": "300"},
+        starts=True,
         stdout=subprocess.DEVNULL,
         stderr=stderr,
     )
@@ -306,7 +295,7 @@ def test_a_setting_that_cannot_work_is_named(produce: Produce, settings: dict[st
 
 def test_a_bad_option_is_one_line_in_a_shell_too(produce: Produce) -> None:
     """No traceback, no warning and no usage message surround the line that names a bad option."""
-    done = produce(topic="")
+    done = produce({"starts": True}, topic="")
 
     fails(done.returncode, done.stdout, done.stderr, "--topic is ''")
 
@@ -321,7 +310,7 @@ def fails(status: object, stdout: str, stderr: str, expected: str) -> None:
 
 def test_a_server_that_goes_down_ends_it(own_server: EmbeddedServer, prefix: str, stream_name: str) -> None:
     """When Redis is gone half-way the command says how many of the events it has."""
-    process = start(own_server, prefix)
+    process = send_many(own_server, prefix)
     with own_server.client() as client:
         wait_until(lambda: client.xlen(stream_name) >= 5, what="some events are sent")
 
@@ -334,7 +323,7 @@ def test_a_server_that_goes_down_ends_it(own_server: EmbeddedServer, prefix: str
 
 def test_control_c_ends_it(own_server: EmbeddedServer, prefix: str, stream_name: str) -> None:
     """Control-C ends it with the status that shells expect, and it says how many were sent."""
-    process = start(own_server, prefix)
+    process = send_many(own_server, prefix)
     with own_server.client() as client:
         wait_until(lambda: client.xlen(stream_name) >= 5, what="some events are sent")
 
@@ -345,10 +334,13 @@ def test_control_c_ends_it(own_server: EmbeddedServer, prefix: str, stream_name:
     assert re.search(r"CommandError: interrupted \(\d+ of 100000 were sent\)$", stderr)
 
 
-def start(server: EmbeddedServer, prefix: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(count="100000", rate="100"),
-        env=environment(server.url, prefix, EVENT_BUS_REDIS_AUDIT_LOGGING_ENABLED=False),
+def send_many(server: EmbeddedServer, prefix: str) -> subprocess.Popen[str]:
+    return start(
+        *command(count="100000", rate="100"),
+        url=server.url,
+        prefix=prefix,
+        settings={"EVENT_BUS_REDIS_AUDIT_LOGGING_ENABLED": False},
+        starts=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,13 +2,9 @@
 
 import io
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +14,11 @@ from django.test import override_settings
 
 from devtools.server import EmbeddedServer
 from edx_event_bus_redis.internal.private import GroupStore
+from tests.support.commands import manage
 from tests.support.events import TOPIC, add_logins
 from tests.support.heartbeats import heartbeat, private
 from tests.support.receivers import SECRET
 from tests.support.waiting import wait_until
-
-ROOT = Path(__file__).parent.parent.parent
 
 STREAM_KEYS = ["topic", "stream", "length", "first_id", "last_id", "max_len", "groups", "added", "keep_unacked"]
 GROUP_KEYS = [
@@ -34,7 +29,7 @@ GROUP_KEYS = [
 CONSUMER_KEYS = ["name", "pending", "idle_seconds", "pool", "state"]
 POOL_KEYS = ["pool", "alive", "host", "pid", "version", "since", "workers", "state", "monitor", "options", "stopped"]
 
-pytestmark = pytest.mark.usefixtures("bus_settings")
+pytestmark = [pytest.mark.usefixtures("bus_settings"), pytest.mark.server]
 
 
 def here(*arguments: str) -> str:
@@ -496,21 +491,14 @@ def test_what_cannot_work_is_told(
     assert "hush" not in str(error.value)
 
 
-def run(url: str) -> subprocess.CompletedProcess[str]:
-    settings = {"EVENT_BUS_REDIS_CONNECTION_URL": url, "EVENT_BUS_TOPIC_PREFIX": "dev"}
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_SETTINGS": json.dumps(settings)}
-    command = [sys.executable, str(ROOT / "manage.py"), "event_bus_status", "--json"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
 def test_the_process_ends_with_one_line() -> None:
     """The command line says in one line that the server is down, or wants another password, and ends with status 1."""
     with EmbeddedServer(password="secret") as server:
-        done = run(server.url)
+        done = manage("event_bus_status", "--json", url=server.url)
         assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, {"streams": []}, "")
-        refused = run(server.url.replace("secret", "hush"))
+        refused = manage("event_bus_status", "--json", url=server.url.replace("secret", "hush"), starts=True)
         url = server.url
-    down = run(url)
+    down = manage("event_bus_status", "--json", url=url)
 
     assert (refused.returncode, refused.stdout, down.returncode, down.stdout) == (1, "", 1, "")
     assert re.fullmatch(r"CommandError: Redis refuses access: [^\n]* \(redis://\*\*\*@127[^\n]*\)\n", refused.stderr)

@@ -9,23 +9,20 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import redis
 
 from devtools.server import EmbeddedServer
+from tests.support.commands import start
 from tests.support.events import TOPIC, add_logins
 from tests.support.heartbeats import heartbeat, private, workers
 from tests.support.receivers import SECRET
 from tests.support.waiting import wait_until
-
-ROOT = Path(__file__).parent.parent.parent
 
 # What a terminal is told: to show another screen in place of the usual one, and the cursor, and to go back.
 OTHER_SCREEN, NO_CURSOR, CURSOR, USUAL_SCREEN = b"\x1b[?1049h", b"\x1b[?25l", b"\x1b[?25h", b"\x1b[?1049l"
@@ -38,19 +35,19 @@ class Watching:
     def __init__(
         self, url: str, prefix: str, *arguments: str, size: tuple[int, int] | None = None, **environment: str
     ) -> None:
-        settings = {"EVENT_BUS_REDIS_CONNECTION_URL": url, "EVENT_BUS_TOPIC_PREFIX": prefix}
-        unwanted = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"}
-        known = {name: value for name, value in os.environ.items() if name not in unwanted}
-        known |= {"DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_SETTINGS": json.dumps(settings), "TERM": "xterm"}
         if size is None:
             self._end, side = os.pipe()
         else:
             self._end, side = pty.openpty()
             self._resize(side, size)
         self.written = b""
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "manage.py"), "event_bus_status", *arguments],
-            env={**known, **environment},
+        self.process = start(
+            "event_bus_status",
+            *arguments,
+            url=url,
+            prefix=prefix,
+            environment={"TERM": "xterm", **environment},
+            starts=True,
             stdin=subprocess.DEVNULL if size is None else side,
             stdout=side,
             stderr=side,

@@ -2,10 +2,8 @@
 
 import contextlib
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +11,9 @@ from typing import Any, NamedTuple, Self
 
 import psutil
 
+from tests.support.commands import start
 from tests.support.events import TOPIC
-from tests.support.forked import ForkedProcess
 from tests.support.waiting import wait_until
-
-ROOT = Path(__file__).parent.parent.parent
-
-# Settings that Django, or an application, reads while it loads.
-_READ_BY_DJANGO = {"DATABASES", "INSTALLED_APPS"}
 
 
 class Handled(NamedTuple):
@@ -66,29 +59,20 @@ class ConsumerProcess:
     ) -> None:
         self.record = directory / "handled"
         self.log_path = directory / f"consumer-{len(list(directory.glob('consumer-*')))}.log"
-        self.log_path.touch()
         self._is_within = bool(within)
         command = ["consume_events", "-t", TOPIC, "-g", group, "--extra", json.dumps(extra)]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("EVENT_BUS_")}
-        environment = {**inherited, **(environment or {}), "TEST_RECORD": str(self.record)}
-        settings = {"EVENT_BUS_REDIS_CONNECTION_URL": url, "EVENT_BUS_TOPIC_PREFIX": prefix, **(settings or {})}
-        self.process: subprocess.Popen[bytes] | ForkedProcess
-        if starts or within or python != sys.executable or not _READ_BY_DJANGO.isdisjoint(settings):
-            self.process = self._started([*within, python, "manage.py", *command], environment, settings)
-        else:
-            self.process = ForkedProcess(command, environment=environment, settings=settings, output=self.log_path)
-
-    def _started(
-        self, command: list[str], environment: Mapping[str, str], settings: Mapping[str, Any]
-    ) -> subprocess.Popen[bytes]:
-        environment = {
-            **environment,
-            "DJANGO_SETTINGS_MODULE": "tests.settings",
-            "TEST_SETTINGS": json.dumps(settings),
-            "PYTHONFAULTHANDLER": "1",
-        }
-        with self.log_path.open("wb") as log:
-            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        with self.log_path.open("ab") as log:
+            self.process = start(
+                *command,
+                url=url,
+                prefix=prefix,
+                settings=settings,
+                environment={**(environment or {}), "TEST_RECORD": str(self.record)},
+                starts=starts,
+                interpreter=[*within, python],
+                stdout=log,
+                stderr=log,
+            )
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
 """
 ``manage.py`` in a process that is forked from one which has loaded Django and this package.
 
-A new interpreter works for 0.7 s before a consumer begins. Only a test of starting has to wait for that.
+A new interpreter works for 0.7 s before a command begins. Only a test of starting has to wait for that.
 """
 
 import faulthandler
@@ -12,11 +12,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 # Its server is started with the first process, and ends with this one. It has no thread, and no connection.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.support.preloaded"])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.support.preloaded"])
 
 
 class ForkedProcess:
@@ -28,13 +28,21 @@ class ForkedProcess:
         environment: variables that the process has, besides TZ, which is Django's.
         settings: Django settings, over those of ``tests.settings``. Those which Django reads while it loads, such as
             INSTALLED_APPS, come too late.
-        output: file for standard output and standard error.
+        stdout: file to whose name standard output is appended.
+        stderr: the same for standard error.
     """
 
     def __init__(
-        self, arguments: Sequence[str], *, environment: Mapping[str, str], settings: Mapping[str, Any], output: Path
+        self,
+        arguments: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        settings: Mapping[str, Any],
+        stdout: IO[bytes],
+        stderr: IO[bytes],
     ) -> None:
-        self._process = _CONTEXT.Process(target=_manage, args=(arguments, environment, settings, output))
+        output = (stdout.name, stderr.name)
+        self._process = CONTEXT.Process(target=_manage, args=(arguments, environment, settings, output))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -67,17 +75,16 @@ class ForkedProcess:
 
 
 def _manage(
-    arguments: Sequence[str], environment: Mapping[str, str], settings: Mapping[str, Any], output: Path
+    arguments: Sequence[str], environment: Mapping[str, str], settings: Mapping[str, Any], output: tuple[str, str]
 ) -> None:
     from django.conf import settings as django_settings  # noqa: PLC0415 -- loaded where this runs, not before
     from django.core.management import execute_from_command_line  # noqa: PLC0415 -- as above
 
     from tests.support.apps import prepare_process  # noqa: PLC0415 -- as above
 
-    file = os.open(output, os.O_WRONLY | os.O_APPEND)
-    for descriptor in (1, 2):
-        os.dup2(file, descriptor)
-    os.close(file)
+    for descriptor, name in enumerate(output, 1):
+        with Path(name).open("ab") as file:
+            os.dup2(file.fileno(), descriptor)
     faulthandler.enable()
     # One that Django has set, and only then.
     environment = {**{name: os.environ[name] for name in os.environ.keys() & {"TZ"}}, **environment}

@@ -1,4 +1,4 @@
-"""Loads what ``manage.py consume_events`` loads, in the process from which those of ``forked.py`` are forked."""
+"""Loads what the commands of ``manage.py`` load, in the process from which those of ``forked.py`` are forked."""
 
 import importlib
 import pkgutil
