@@ -130,6 +130,7 @@ class Intake:
         if sent is not None and sent.is_on_its_way:
             self._sent = sent
             self.acks.were_sent()
+            self._say_what_is_held()
         else:
             self.acknowledge()
 
@@ -178,7 +179,8 @@ class Intake:
         self._again_reader.failed()
 
     def _say_what_is_held(self) -> None:
-        self._progress.held(len(self.ahead), self.acks.count)
+        # An acknowledgement on its way arrives even if this process is killed now.
+        self._progress.held(len(self.ahead), len(self.acks.ids))
 
     def _try_again_stream(self, count: int, now: float) -> bool:
         """Read what is to be delivered again; return whether there was something, False if that cannot be known."""

@@ -52,12 +52,15 @@ def test_what_was_read_is_finished_before_the_stop(
     assert sorted(each.event_id for each in again.handled()) == sorted(ids)
 
 
-def test_the_log_says_how_many_entries_stay_pending(consume: Any, client: redis.Redis, stream_name: str) -> None:
+@pytest.mark.parametrize("before", ["ok", "sleep:0.002"], ids=["not acknowledged", "acknowledged ahead"])
+def test_the_log_says_how_many_entries_stay_pending(
+    consume: Any, client: redis.Redis, stream_name: str, before: str
+) -> None:
     """Of a worker that has to be killed everything that is pending counts: also what it has handled just before."""
     pool = consume(workers=1, shutdown_timeout=0.5).wait_running(1)
     add_logins(client, stream_name, 50)
     pool.wait_handled(50)
-    add_batch(client, stream_name, [*["ok"] * 5, "hang", *["ok"] * 5], first=50)
+    add_batch(client, stream_name, [*[before] * 5, "hang", *["ok"] * 5], first=50)
     wait_until(lambda: len(pool.begun()) == 56, what="the one that hangs is in hand")
 
     assert pool.stop() == 0
