@@ -26,9 +26,11 @@ def test_a_batch_is_a_fraction_of_a_second() -> None:
 
 
 def test_a_slow_start_is_forgotten() -> None:
-    """One slow event, such as the first of a process, does not keep a fast handler slow."""
+    """One slow event, such as the first of a process, does not keep a fast handler slow; one fast event is no proof."""
     pace = Pace()
     pace.handled("type", 1.0)
+    pace.handled("type", 0.0001)
+    assert pace.batch_size() == 1
     for _ in range(60):
         pace.handled("type", 0.0001)
     assert pace.batch_size() == BATCH_LIMIT
@@ -41,6 +43,26 @@ def test_unknown_types_count_as_slow() -> None:
     assert pace.is_slow("another type")
     pace.handled("another type", 1.0)
     assert pace.is_slow("another type")
+
+
+def test_a_type_is_as_fast_as_its_events_of_late() -> None:
+    """One fast event does not make a slow type fast, a few do; one slow event makes a fast type slow."""
+    pace = Pace()
+    pace.handled("type", 2 * ACK_WINDOW)
+    pace.handled("type", 0.0)
+    assert pace.is_slow("type")
+    for _ in range(10):
+        pace.handled("type", 0.0)
+    assert not pace.is_slow("type")
+    pace.handled("type", 10 * ACK_WINDOW)
+    assert pace.is_slow("type")
+
+
+def test_a_new_window_has_nothing_in_it() -> None:
+    """Nothing waits, nothing is on its way, and nothing was slow."""
+    window = AckWindow()
+
+    assert (window.count, window.has_slow, window.is_over()) == (0, False, False)
 
 
 def test_the_ack_window_opens_when_handling_begins() -> None:
