@@ -59,9 +59,9 @@ def test_the_reason_says_what_was_seen() -> None:
 
 
 def test_a_lasting_backlog_is_enough() -> None:
-    """A backlog that does not grow and would take long to work off calls for workers; a short one does not."""
+    """A backlog that does not grow and takes ten seconds to work off calls for workers; a shorter one does not."""
     long, short = Pool(), Pool()
-    long.unread, short.unread = 1000, 90
+    long.unread, short.unread = 100, 99
     for _ in range(10):
         long.handled += 10
         short.handled += 10
@@ -76,10 +76,53 @@ def test_a_backlog_that_nobody_gets_on_with_calls_for_workers() -> None:
     """Where each event takes minutes nothing is handled within the window, and what waits is a reason all the same."""
     pool = Pool()
     pool.unread = 5
-    for _ in range(6):
-        pool.look(busy=2)
+    wanted = [pool.look(busy=2) for _ in range(6)]
 
-    assert pool.workers == 3
+    assert wanted[-1] == (3, "all are busy, and 5 entries are unread, without an end")
+
+
+def test_one_entry_that_has_come_and_waits_for_a_second_is_a_backlog_that_grows() -> None:
+    """Five seconds of work are a reason where there was nothing to do before, and none where it was the same."""
+    grows, lasts = Pool(), Pool()
+    for second in range(6):
+        # One event in five seconds: the next takes as long.
+        grows.handled = lasts.handled = second // 5
+        grows.unread, lasts.unread = second // 5, 1
+        wanted = grows.look(busy=2)
+        assert lasts.look(busy=2) is None
+
+    assert wanted == (3, "all are busy, and 1 entry is unread, 5.0 s of work and 1 more than 5 s ago")
+
+
+def test_a_backlog_that_grows_and_is_worked_off_within_a_second_is_no_reason() -> None:
+    """Entries that are read a moment later do not call for workers, though there are more of them than there were."""
+    pool = Pool()
+    for second in range(12):
+        pool.handled += 100
+        pool.unread = 5 * second
+        assert pool.look(busy=2) is None
+
+
+def test_nine_tenths_of_the_workers_are_all() -> None:
+    """Between two events a worker may be found reading: with nine of ten busy all are, with fewer not."""
+    all_busy, not_all = Pool(workers=10), Pool(workers=10)
+    all_busy.unread = not_all.unread = 1000
+    for second in range(6):
+        all_busy.look(busy=9)
+        not_all.look(busy=9 if second else 8)
+
+    assert (all_busy.workers, not_all.workers) == (15, 10)
+
+
+def test_a_backlog_has_to_be_known_for_as_long_as_is_judged() -> None:
+    """With an unknown number among them nobody knows whether it grows: nothing is decided until that is past."""
+    pool = Pool()
+    wanted = []
+    for second in range(9):
+        pool.unread = 1000 if second > 2 else None
+        wanted.append(pool.look(busy=2))
+
+    assert [second for second, each in enumerate(wanted) if each] == [8]
 
 
 def test_there_are_never_more_workers_than_entries_for_them() -> None:
@@ -112,6 +155,16 @@ def test_an_idle_pool_shrinks_step_by_step_to_its_limit() -> None:
     assert [workers for _, workers in pool.history] == [12, 9, 6, 4, 3, 2]
     times = [at for at, _ in pool.history]
     assert all(later - earlier >= SHRINK_SECONDS for earlier, later in itertools.pairwise(times))
+
+
+def test_a_pool_shrinks_if_half_of_those_that_are_left_are_enough() -> None:
+    """Of eight workers six are left, for which the work of three is little, and the work of more is not."""
+    little, enough = Pool(workers=8), Pool(workers=8)
+    for second in range(31):
+        little.look(busy=3)
+        enough.look(busy=3 if second else 4)
+
+    assert (little.workers, enough.workers) == (6, 8)
 
 
 def test_a_change_by_somebody_else_begins_a_new_window() -> None:
