@@ -48,6 +48,7 @@ def test_losses_are_over_after_their_time() -> None:
     assert always(Limits(losses_seconds=3600), **lost) == [(Kind.LOST, "1 event lost in the last 60 min: 1 group gone")]
 
     assert always(Limits(losses_seconds=3400), **lost) == always(Limits(losses_seconds=0), **lost) == []
+    assert always(Limits(losses_seconds=0), **{**lost, "last_loss_seconds": 0.0}) == []
 
 
 def test_a_loss_of_unknown_size_is_told() -> None:
@@ -114,9 +115,10 @@ def test_a_stream_that_no_group_keeps_is_not_trimmed() -> None:
     """Where no group has half of what is above the cap they are not the cause; one that is gone is not, either."""
     gone = group(group="a", lag=None, last_delivered_id=None)
 
-    assert outgrown(gone, group(group="b", lag=5000, pending=1000)) == [
-        ("b", f"{SO_LONG}, and no group keeps them: nothing trims it")
-    ]
+    for half in ({"lag": 5000, "pending": 1000}, {"lag": 0, "pending": 6000}):
+        assert outgrown(gone, group(group="b", **half)) == [
+            ("b", f"{SO_LONG}, and no group keeps them: nothing trims it")
+        ]
 
 
 def test_a_group_whose_lag_is_unknown_may_keep_a_stream() -> None:
@@ -150,7 +152,7 @@ def test_a_stream_that_is_seen_for_the_first_time_is_not_told_yet() -> None:
     after = look(stream(group(pending=12_900), length=13_000, keep_unacked=True))
 
     assert findings(look(at=95.0), after, Limits()) == []
-    assert [each.kind for each in findings(None, after, Limits())] == [Kind.OUTGROWN]
+    assert [(each.kind, each.topic) for each in findings(None, after, Limits())] == [(Kind.OUTGROWN, "topic")]
 
 
 def test_a_backlog_below_the_line_is_not_told() -> None:
@@ -164,7 +166,7 @@ def test_a_backlog_below_the_line_is_not_told() -> None:
         {"pools": []},
         {"pools": [pool(alive=False)]},
         {"pools": [], "consumers": [consumer("c", state="left")]},
-        {"pools": [], "consumers": [consumer("c", idle_seconds=100.0)]},
+        {"pools": [], "consumers": [consumer("c", idle_seconds=75.0)]},
     ],
     ids=["none", "gone", "left", "silent"],
 )
@@ -177,7 +179,7 @@ def test_unread_entries_without_a_consumer_are_told(nobody: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "somebody",
     [
-        {"pools": [], "consumers": [consumer("c", idle_seconds=70.0)]},
+        {"pools": [], "consumers": [consumer("c", idle_seconds=74.0)]},
         {"pools": [], "consumers": [consumer("c", idle_seconds=200.0, pending=1)]},
         {"pools": [pool(alive=False), pool(worker(), pool="c2")]},
     ],
@@ -202,6 +204,7 @@ def test_a_backlog_that_grows_while_nothing_is_handled_is_told() -> None:
     """The pool lives, its workers wait, and there is more and more to read."""
     said = [(Kind.STANDS_STILL, "21 entries unread, 20 more than 5 s before, and nothing is handled")]
     assert told(*growing()) == said
+    assert told({"lag": 20}, growing()[1])[0][1].startswith("21 entries unread, 1 more than 5 s before")
 
     before, after = growing(finished=None, pools=[pool()])
 
@@ -214,15 +217,43 @@ def test_a_backlog_that_grows_while_nothing_is_handled_is_told() -> None:
         {"last_delivered_id": "6-0"},
         {"finished": 101},
         {"lag": 1},
+        {"lag": None},
         {"oldest_unread_seconds": 2.0},
-        {"pools": [pool(worker(state="busy", entry="5-0", seconds=40.0))]},
+        {"pools": [pool(worker(state="busy", entry="5-0", seconds=300.0))]},
+        {"pools": [pool(worker(state="busy", entry="5-0", seconds=900.0), options={"handler_timeout": 1800})]},
         {"pools": [], "consumers": [consumer("c", pending=1, idle_seconds=40.0)]},
+        {"consumers": [consumer("c", pending=1, idle_seconds=300.0)]},
     ],
-    ids=["something was read", "one was handled", "it does not grow", "it has just come", "busy", "a consumer is busy"],
+    ids=[
+        "something was read",
+        "one was handled",
+        "it does not grow",
+        "nobody knows whether it grows",
+        "it has just come",
+        "busy",
+        "busy for long, and may be",
+        "a consumer is busy",
+        "a consumer beside a pool is busy",
+    ],
 )
 def test_being_slow_is_not_standing_still(fields: dict[str, Any]) -> None:
     """A handler that takes its time is no standstill, nor is a burst; the cap tells when that is too slow."""
     assert told(*growing(**fields)) == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pools": [pool(worker(state="busy", entry="5-0", seconds=301.0))]},
+        {"consumers": [consumer("c", idle_seconds=40.0)]},
+        {"consumers": [consumer("c", pending=1, idle_seconds=40.0, state="left")]},
+        {"consumers": [consumer("c0.0", pending=1, idle_seconds=40.0, pool="c0", state="gone")]},
+    ],
+    ids=["at it for too long", "a consumer has nothing", "a consumer has left", "a worker whose pool does not say so"],
+)
+def test_who_is_not_at_an_event_does_not_excuse_a_standstill(fields: dict[str, Any]) -> None:
+    """Something pending alone is no work: its consumer may be gone, or has had it for too long."""
+    assert Kind.STANDS_STILL in [kind for kind, _ in told(*growing(**fields))]
 
 
 @pytest.mark.parametrize("waits", ["oldest_unread_seconds", "oldest_pending_seconds"])
@@ -233,7 +264,7 @@ def test_what_waits_for_long_is_told_though_there_is_no_more_of_it(waits: str) -
     said = [(Kind.STANDS_STILL, "2 entries unread and 3 pending, the oldest for 5 min, and nothing is handled")]
     assert told(quiet, quiet) == said
     assert told(quiet, {**quiet, "finished": 101}) == []
-    assert told({**quiet, waits: 290.0}, {**quiet, waits: 299.0}) == []
+    assert told({**quiet, waits: 295.0}, {**quiet, waits: 300.0}) == []
     busy = [pool(worker(state="busy", entry="5-0", seconds=40.0))]
     assert told({**quiet, "pools": busy}, {**quiet, "pools": busy}) == []
 
@@ -242,9 +273,13 @@ def test_a_worker_that_fails_again_and_again_is_told() -> None:
     """As when the database is away: errors in a row at both looks, and nothing handled in between."""
     failing = {"pools": [pool(worker(errors=7))]}
 
-    assert told({"pools": [pool(worker(errors=3))]}, failing) == [
-        (Kind.FAILING, "worker c1.0 has failed 7 times in a row and handles nothing")
-    ]
+    (finding,) = found({"pools": [pool(worker(errors=3))]}, failing)
+
+    assert (finding.kind, finding.text) == (
+        Kind.FAILING,
+        "worker c1.0 has failed 7 times in a row and handles nothing",
+    )
+    assert (finding.pool, finding.consumer) == ("c1", "c1.0")
     assert told({"pools": [pool(worker(errors=2))]}, failing) == []
     assert told({"pools": [pool(worker(errors=3, handled=49))]}, failing) == []
 
@@ -262,6 +297,7 @@ def test_an_unknown_lag_is_not_taken_for_none() -> None:
     assert always(lag=None, oldest_unread_seconds=3.0, pools=[]) == [
         (Kind.UNATTENDED, "nobody knows how many entries unread, and no consumer is alive")
     ]
+    assert always(lag=None, oldest_unread_seconds=None, pools=[]) == []
 
 
 # Workers and pools.
@@ -276,9 +312,9 @@ def test_a_worker_that_is_at_one_event_for_too_long_is_told() -> None:
     assert (finding.kind, finding.text) == (Kind.STUCK, "worker c1.1 has had entry 7-1 in hand for 5 min")
     assert (finding.topic, finding.group, finding.pool, finding.consumer) == ("topic", "group", "c1", "c1.1")
     assert found(stuck, stuck, Limits(stuck_seconds=302)) == []
-    fresh = {"pools": [pool(worker(state="busy", entry="7-1", seconds=299.0))]}
+    fresh = {"pools": [pool(worker(state="busy", entry="7-1", seconds=300.0))]}
     assert found(fresh, fresh) == []
-    assert len(found(fresh, fresh, Limits(stuck_seconds=298))) == 1
+    assert len(found(fresh, fresh, Limits(stuck_seconds=299))) == 1
 
 
 def test_a_longer_time_limit_of_the_pool_is_respected() -> None:
@@ -291,9 +327,16 @@ def test_a_longer_time_limit_of_the_pool_is_respected() -> None:
 
 def test_a_consumer_without_a_pool_that_is_silent_with_something_pending_is_told() -> None:
     """Nothing else is known of such a consumer."""
-    silent = {"consumers": [consumer("old", pending=2, idle_seconds=4000.0), consumer("done", idle_seconds=4000.0)]}
+    silent = [consumer("old", pending=1, idle_seconds=4000.0), consumer("done", idle_seconds=4000.0)]
+    fresh = consumer("fresh", pending=2, idle_seconds=300.0)
 
-    assert always(**silent) == [(Kind.STUCK, "consumer old has 2 entries pending and has been silent for 67 min")]
+    (finding,) = found({"consumers": silent}, {"consumers": [*silent, fresh]})
+
+    assert (finding.kind, finding.text) == (
+        Kind.STUCK,
+        "consumer old has 1 entry pending and has been silent for 67 min",
+    )
+    assert (finding.pool, finding.consumer) == (None, "old")
 
 
 def test_what_a_dead_pool_left_pending_is_told_if_it_stays() -> None:
@@ -302,19 +345,32 @@ def test_what_a_dead_pool_left_pending_is_told_if_it_stays() -> None:
     gone = {"pools": [pool(worker()), pool(pool="c0", alive=False)], **left}
     alive = {"pools": [pool(worker()), pool(worker(), pool="c0")], **left}
 
-    assert told(gone, gone) == [(Kind.GONE, "pool c0 is gone and has left 3 entries pending")]
+    (finding,) = found(gone, gone)
+
+    assert (finding.kind, finding.text) == (Kind.GONE, "pool c0 is gone and has left 3 entries pending")
+    assert (finding.pool, finding.consumer) == ("c0", None)
     assert told(alive, gone) == []
     assert always(pools=gone["pools"]) == []
+    stopped = {**gone, "pools": [pool(worker()), pool(pool="c0", alive=False, stopped=True)]}
+    assert always(**stopped) == [(Kind.GONE, "pool c0 has stopped and has left 3 entries pending")]
 
 
 @pytest.mark.parametrize(
     ("before", "after", "since"),
     [
         ({"restarts": 5}, {"restarts": 7, "handled": 60}, 7200),
+        ({"restarts": 0}, {"restarts": 2, "handled": 60}, 7200),
         ({"restarts": 2}, {"restarts": 3}, 7200),
         ({"restarts": 6}, {"restarts": 6}, 300),
+        ({"restarts": 3}, {"restarts": 3}, 100),
     ],
-    ids=["twice now", "once now and nothing handled", "again and again since the start"],
+    ids=[
+        "twice now",
+        "twice now and never before",
+        "once now and nothing handled",
+        "again and again since the start",
+        "three times since a start just now",
+    ],
 )
 def test_a_worker_that_dies_again_and_again_is_told(before: dict[str, Any], after: dict[str, Any], since: int) -> None:
     """With the number of its deaths and the last cause."""
@@ -323,23 +379,32 @@ def test_a_worker_that_dies_again_and_again_is_told(before: dict[str, Any], afte
         for each in (before, after)
     )
 
-    ((kind, text),) = told(first, last)
+    (finding,) = found(first, last)
 
-    assert (kind, text) == (
+    assert (finding.kind, finding.text) == (
         Kind.DYING,
         f"worker c1.2 dies again and again: {after['restarts']} times, the last one: SIGSEGV",
     )
+    assert (finding.pool, finding.consumer) == ("c1", "c1.2")
+
+
+def test_a_worker_that_dies_of_nobody_knows_what_is_told() -> None:
+    """The number of its deaths is all that is told then."""
+    first, last = ({"pools": [pool(worker(restarts=number))]} for number in (5, 7))
+
+    assert told(first, last) == [(Kind.DYING, "worker c1.0 dies again and again: 7 times")]
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
         ({"restarts": 0}, {"restarts": 1}),
+        ({"restarts": 1}, {"restarts": 2}),
         ({"restarts": 9}, {"restarts": 10, "handled": 51}),
         ({"restarts": 9}, {"restarts": 9}),
         ({"restarts": None}, {"restarts": None}),
     ],
-    ids=["once", "but it gets on", "long ago", "unknown"],
+    ids=["once", "for the second time", "but it gets on", "long ago", "unknown"],
 )
 def test_a_worker_that_was_replaced_is_not_told(before: dict[str, Any], after: dict[str, Any]) -> None:
     """A death now and then is what the pool is for."""
@@ -368,6 +433,7 @@ def test_dead_letters_above_what_is_allowed_are_told() -> None:
     assert always(dead_letters=1) == [(Kind.DEAD_LETTERS, "1 dead letter")]
     assert always(Limits(dead_letters=5), dead_letters=5) == []
     assert always(Limits(dead_letters=5), dead_letters=6) == [(Kind.DEAD_LETTERS, "6 dead letters, 5 are allowed")]
+    assert always(Limits(dead_letters=1), dead_letters=2) == [(Kind.DEAD_LETTERS, "2 dead letters, 1 is allowed")]
 
 
 def test_the_worst_comes_first() -> None:
