@@ -111,7 +111,7 @@ def name(value: object) -> str:
 
 def entry_id(value: object) -> str:
     """Take the id of an entry, with or without its sequence, also as a number; "$" is the end of the stream."""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    text = str(value) if isinstance(value, int) else value
     if not isinstance(text, str) or not _ENTRY_ID.fullmatch(text) or _too_large(text):
         raise Wrong('expected the id of an entry like "1679676448892-0", "0" for all or "$" for none')
     return text
