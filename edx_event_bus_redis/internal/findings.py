@@ -230,7 +230,7 @@ class _Judgement:
         if former is None or former.last_delivered_id != group.last_delivered_id:
             return False
         # What has only just come may be in hands of which the pool has not told yet.
-        if not self._progress.more or self._progress.more < 0 or (group.oldest_unread_seconds or 0.0) < _JUST_COME:
+        if (self._progress.more or 0.0) <= 0.0 or (group.oldest_unread_seconds or 0.0) < _JUST_COME:
             return False
         return not handled_between(former, group) and not self._is_working()
 
