@@ -63,6 +63,7 @@ upgrade: $(STAMP) ## pin the newest versions in requirements/*.txt
 	$(UV_PIN_ALL) $(OF_PACKAGE) -c requirements/constraints.in -c requirements/dev.txt -o requirements/base.txt
 	$(UV_PIN_ALL) requirements/fuzz.in -o requirements/fuzz.txt
 	$(UV_PIN_ALL) requirements/audit.in -o requirements/audit.txt
+	$(UV_PIN_ALL) requirements/mutate.in -c requirements/dev.txt -o requirements/mutate.txt
 	@# No hashes: tox makes constraints of it for the package itself, which is editable and can have none.
 	$(UV_PIN) $(OF_PACKAGE) --resolution lowest-direct -o requirements/oldest.txt
 	@# None either: the tests install what is in it one by one.
@@ -117,6 +118,20 @@ fuzz: $(STAMP) .fuzz/installed ## search for bytes that do harm, for SECONDS (de
 .fuzz/installed: requirements/fuzz.txt | $(PY)
 	@rm -rf .fuzz/packages
 	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes --target .fuzz/packages -r requirements/fuzz.txt
+	@touch "$@"
+
+# `make mutate MODULE="pace sizing" PROCESSES=1`
+MODULE ?=
+
+.PHONY: mutate
+mutate: $(STAMP) .mutate/installed ## change the code that decides, a little each time, and show what no test notices
+	$(PY) -m devtools.mutate $(if $(filter-out auto,$(PROCESSES)),--processes $(PROCESSES)) $(MODULE)
+
+# Beside the virtualenv, as nothing else needs it.
+.mutate/installed: requirements/mutate.txt | $(PY)
+	@rm -rf .mutate/packages
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes --target .mutate/packages \
+	    -r requirements/mutate.txt
 	@touch "$@"
 
 .PHONY: coverage
@@ -216,6 +231,6 @@ package: $(STAMP) ## build the wheel into dist/
 
 .PHONY: clean
 clean: ## remove what building and testing left behind (not .venv, not a running server)
-	rm -rf build dist docs/_build .perf .fuzz .audit .tox .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov
+	rm -rf build dist docs/_build .perf .fuzz .mutate mutants .audit .tox .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov
 	rm -rf ./*.egg-info .coverage .coverage.*
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
