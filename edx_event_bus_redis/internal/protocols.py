@@ -71,7 +71,7 @@ class Progress(Protocol):
         """
         Of the entries that were read, the last ``count`` are not finished.
 
-        Of those before them, ``unacknowledged`` are handled and still pending.
+        Of those before them, ``unacknowledged`` are handled, and their acknowledgement is still to be sent.
         """
 
     def inherited(self) -> Held:

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from devtools.server import EmbeddedServer
-from tests.integration.test_commands_in_trouble import run
+from tests.support.commands import manage
 from tests.support.events import TOPIC, add_logins
 from tests.support.heartbeats import heartbeat, private, workers
 from tests.support.receivers import SECRET
@@ -176,9 +176,9 @@ def test_the_process_has_the_status_and_nothing_on_standard_error() -> None:
     with EmbeddedServer() as server:
         server.client().xgroup_create("dev-user-login", "group", 0, mkstream=True)
         server.client().xadd(private("dev-user-login", "dead"), {"a": "b"})
-        wrong = run("event_bus_status", "--check", "--check-seconds", "0.1", url=server.url)
+        wrong = manage("event_bus_status", "--check", "--check-seconds", "0.1", url=server.url)
         url = server.url
-    down = run("event_bus_status", "--check", url=url)
+    down = manage("event_bus_status", "--check", url=url)
 
     assert (wrong.returncode, wrong.stdout, wrong.stderr) == (1, f"PROBLEM {PLACE}: 1 dead letter\n", "")
     assert (down.returncode, down.stderr) == (3, "")
