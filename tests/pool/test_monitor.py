@@ -70,6 +70,7 @@ def test_the_monitor_comes_first(start_pool: Any) -> None:
 def test_a_killed_monitor_is_replaced_and_no_worker_is_touched(start_pool: Any) -> None:
     """The monitor's death is reported and answered at once; the workers go on."""
     pool = start_pool(monitor=watch, workers=2).wait_ready(2)
+    pool.wait_for("watching")
     dead = pool.monitor()
 
     dead.kill()
