@@ -114,10 +114,10 @@ fuzz: SECONDS = 60
 fuzz: $(STAMP) .fuzz/installed ## search for bytes that do harm, for SECONDS (default 60) in all
 	PYTHONPATH=.fuzz/packages $(PY) -m tests.fuzz --seconds $(SECONDS) $(TARGET)
 
-# Beside the virtualenv: it is for Linux and some interpreters only.
-.fuzz/installed: requirements/fuzz.txt | $(PY)
-	@rm -rf .fuzz/packages
-	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes --target .fuzz/packages -r requirements/fuzz.txt
+# Beside the virtualenv: the fuzzer is for Linux and some interpreters only, and nothing else needs either.
+.fuzz/installed .mutate/installed: .%/installed: requirements/%.txt | $(PY)
+	@rm -rf .$*/packages
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes --target .$*/packages -r $<
 	@touch "$@"
 
 # `make mutate MODULE="pace sizing" PROCESSES=1`
@@ -126,13 +126,6 @@ MODULE ?=
 .PHONY: mutate
 mutate: $(STAMP) .mutate/installed ## change the code that decides, a little each time, and show what no test notices
 	$(PY) -m devtools.mutate $(if $(filter-out auto,$(PROCESSES)),--processes $(PROCESSES)) $(MODULE)
-
-# Beside the virtualenv, as nothing else needs it.
-.mutate/installed: requirements/mutate.txt | $(PY)
-	@rm -rf .mutate/packages
-	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes --target .mutate/packages \
-	    -r requirements/mutate.txt
-	@touch "$@"
 
 .PHONY: coverage
 coverage: $(STAMP) ## run the tests and report the lines they do not reach, in child processes too
