@@ -374,7 +374,7 @@ def test_a_pool_whose_deaths_are_counted_does_not_connect_again(
     pool = consume(url=own_server.url, workers=1, max_deliveries=1).wait_running(1)
     add_logins(client, stream_name, 1, "kill")
     # Not as soon as the server has it: the replacement knows it from the reply.
-    wait_until(lambda: "dead letter" in pool.log, what="the replacement has made it a dead letter")
+    wait_until(lambda: "is a dead letter of" in pool.log, what="the replacement has made it a dead letter")
     own_server.freeze()
     try:
         assert pool.stop() == 0
