@@ -114,7 +114,7 @@ def _mutants(meta: Path) -> list[Mutant]:
     copy = meta.with_suffix("")
     path = copy.relative_to(_COPIES)
     lines = copy.read_text().splitlines()
-    # First and last line of each mutant in the copy, by its name; and of what was there before.
+    # First and last line in the copy: of each mutant, by its name, and of each original function.
     spans: dict[str, tuple[int, int]] = loads(copy.with_suffix(".py.spans").read_text())["spans"]
     begins = dict(_functions(ROOT / path))
     found = []

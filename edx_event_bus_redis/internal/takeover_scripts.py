@@ -49,7 +49,7 @@ return {1, 1, now}
 # Ends a lease: of the pool that leaves, which has stopped then; of a dead one, or (with no token) one that has run out,
 # which are gone. Several pools may find one dead at once: the first of them marks it as gone.
 # KEYS: pool, pools. ARGV: name of the pool, token or '', 'stopped' or 'gone'.
-# Returns whether nobody holds the name any more; whether this call has marked the pool.
+# Returns whether the name is free now (1), and whether this call has marked the pool (1).
 END = """
 local holder = redis.call('HGET', KEYS[1], 'token')
 if holder and holder ~= ARGV[2] then return {0, 0} end

@@ -115,7 +115,7 @@ def test_nine_tenths_of_the_workers_are_all() -> None:
 
 
 def test_a_backlog_has_to_be_known_for_as_long_as_is_judged() -> None:
-    """With an unknown number among them nobody knows whether it grows: nothing is decided until that is past."""
+    """Unless all numbers of the window are known, nothing is decided."""
     pool = Pool()
     wanted = []
     for second in range(9):

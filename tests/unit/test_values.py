@@ -1,4 +1,4 @@
-"""What the value of an option or a setting must be, and what is said of one that is not."""
+"""Values of options and settings: which are taken, and the error for any other."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from edx_event_bus_redis.internal.values import Workers, Wrong
 
 
 def refused(convert: Callable[[object], Any], value: object) -> str:
-    """What is said of a wrong value."""
+    """Return the error text for a wrong value."""
     with pytest.raises(Wrong) as caught:
         convert(value)
     return str(caught.value)
